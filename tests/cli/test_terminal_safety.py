@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cli.conftest import Flujoctl
 from flujo.cli import command_index
@@ -123,6 +125,18 @@ def test_no_command_about_a_run_prints_what_moves_the_cursor(runs: Flujoctl, run
     for name, *options in OF_RUNS:
         words = [name, *options[:1], run_id] if name == "lens" else [name, run_id, *options]
         call(runs, *words)
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "yaml"])
+def test_no_format_for_programs_does(runs: Flujoctl, format: str) -> None:
+    """What a terminal would obey, turn around or hide is written as letters in quotes: a parser reads what it was."""
+    read = yaml.safe_load if format == "yaml" else json.loads
+    for words in (["events"], ["explain"], ["watch", "--no-follow"], ["inspect"]):
+        ended = runs(words[0], "program", *words[1:], "-o", format)
+        assert raw(ended.out + ended.err) == set(), words
+    call(runs, "list", "-o", format)
+
+    assert [step["output"] for step in read(ended.out)["steps"] if step["name"] == "says"] == [EVIL]
 
 
 def test_no_other_command_does(runs: Flujoctl) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,19 @@ if TYPE_CHECKING:
     from flujo.kernel import WorkflowState
 
 
+_HARMFUL = re.compile("[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
+"""What moves the cursor of a terminal, turns the order of a text around, or hides in it. JSON and YAML can write it as
+letters in quotes, which mean the same to whoever reads them."""
+
+
 def emit(value: Any, format: str) -> None:
     """Print one object as json, jsonl or yaml."""
     if format == "yaml":
         print(_yaml(value), end="")
     elif format == "jsonl":
-        print(json.dumps(value, ensure_ascii=_is_ascii(), separators=(",", ":")), flush=True)
+        print(_json(value, separators=(",", ":")), flush=True)
     else:
-        print(json.dumps(value, ensure_ascii=_is_ascii(), indent=2))
+        print(_json(value, indent=2))
 
 
 def emit_all(values: Iterable[Any], format: str) -> None:
@@ -48,8 +54,21 @@ def _is_ascii() -> bool:
     return not (sys.stdout.encoding or "").lower().startswith("utf")
 
 
+def _json(value: Any, **layout: Any) -> str:
+    text = json.dumps(value, ensure_ascii=_is_ascii(), **layout)
+    return _HARMFUL.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
 def _yaml(value: Any) -> str:
     import yaml
 
+    class Dumper(yaml.SafeDumper):
+        """Puts a text in quotes, where a character can be written as letters, if that is needed."""
+
+        def represent_text(self, text: str) -> yaml.ScalarNode:
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _HARMFUL.search(text) else None)
+
+    Dumper.add_representer(str, Dumper.represent_text)
     plain = json.loads(json.dumps(value))  # YAML itself refuses what JSON writes as text, such as a status
-    return str(yaml.safe_dump(plain, allow_unicode=not _is_ascii(), sort_keys=False, width=120))
+    text = str(yaml.dump(plain, Dumper=Dumper, allow_unicode=not _is_ascii(), sort_keys=False, width=120))
+    return _HARMFUL.sub(lambda found: f"\\U{ord(found[0]):08X}", text)
