@@ -106,6 +106,10 @@ class LocalRuns(Protocol):
         """True if a run that was owned here when it was looked at is not held any more."""
         ...
 
+    def takeover(self, summary: RunSummary) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await while a run that had no live owner is taken over here; None if it is not."""
+        ...
+
     async def settled(self, run_id: str) -> WorkflowState | None:
         """Return the state of a run in memory once it has settled, to be read only; None for any other run."""
         ...
@@ -129,6 +133,9 @@ class NoLocalRuns:
     def has_ended(self, summary: RunSummary) -> bool:
         """Return False: no run was owned here."""
         return False
+
+    def takeover(self, summary: RunSummary) -> None:
+        """Return None: no run is taken over here."""
 
     async def settled(self, run_id: str) -> None:
         """Return None: no run is in memory."""
@@ -391,7 +398,7 @@ class Observer:
         return summary
 
     async def wait(self, run_id: str) -> WorkflowState:
-        """Return the run once it is final or paused; raises RunInterrupted when it has no live owner."""
+        """Return the run once it is final or paused; raises RunInterrupted when it has no live owner and none here."""
         settled = await self._local.settled(run_id)
         return await self._wait(run_id) if settled is None else deepcopy(settled)
 
@@ -403,6 +410,9 @@ class Observer:
             if summary.status in FINAL or summary.status == RunStatus.PAUSED:
                 return await self.inspect(run_id)
             if await self._is_abandoned(summary):
+                if (taken_over := self._local.takeover(summary)) is not None:
+                    await taken_over()
+                    continue
                 taken_until = taken_until or self.clock.now() + self._takeover_micros()
                 if self.clock.now() >= taken_until:
                     raise RunInterrupted(run_id)

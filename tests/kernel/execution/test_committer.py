@@ -109,7 +109,7 @@ async def test_a_refused_run_stops_and_the_others_of_its_batch_stand() -> None:
         await ctx.step(work, 1)
         return name
 
-    async with harness.kernel(program) as kernel:
+    async with harness.kernel(program, recover=False) as kernel:
         for name in ("lost", "kept"):
             await kernel.start(program, {"name": name}, run_id=name)
             await until(kernel, name, "step_started")

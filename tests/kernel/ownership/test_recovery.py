@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import anyio
@@ -9,8 +10,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Kernel, Observer, StoreError, workflow
-from kernel.flows import waiting
+from flujo.kernel import Context, Kernel, Observer, RunInterrupted, StoreError, Workflow, workflow
+from flujo.kernel.errors import KernelClosedError
+from flujo.kernel.ownership import recovery
+from kernel.flows import stuck, waiting
 from kernel.harness import Counter, Harness, JumpingClock, crash, settled, until, usurp
 
 
@@ -82,6 +85,144 @@ async def test_a_kernel_that_does_not_recover_adopts_nothing() -> None:
 
             assert harness.summary("r").owner == dying.id
         assert await first.is_interrupted(await second.summary("r"))
+
+
+class Blind(InMemoryBackend):
+    """Is not told that other kernels have died; whoever asks whether one lives is. `claimed` waits for its gate
+    between the claim and the answer."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.claimed = anyio.Event()
+        self.gate = anyio.Event()
+        self.gate.set()
+
+    async def wait_for_dead_owners(self) -> Any:
+        await anyio.sleep_forever()
+
+    async def claim_idle(self, *given: Any, **options: Any) -> Any:
+        found = await super().claim_idle(*given, **options)
+        if found:
+            self.claimed.set()
+            await self.gate.wait()
+        return found
+
+
+async def leave_behind(harness: Harness, *run_ids: str, flow: Workflow = waiting) -> None:
+    """Have a kernel die that runs these."""
+    async with harness.kernel(flow) as dying:
+        for run_id in run_ids:
+            await dying.start(flow, run_id=run_id)
+            await until(dying, run_id, "step_waiting" if flow is waiting else "step_started")
+        crash(dying)
+
+
+async def test_who_waits_for_a_run_whose_owner_has_just_died_waits_for_the_takeover() -> None:
+    """Nobody but the caller has seen that yet: the kernel takes the run over at once, and the caller has the result."""
+    harness = Harness()
+    async with harness.kernel(waiting, backend=Blind(harness.store)) as heir:
+        await leave_behind(harness, "r", "other")
+        async with anyio.create_task_group() as group:
+            group.start_soon(settled, lambda: harness.summary("other").owner == heir.id)
+            group.start_soon(heir.wait, "r")
+            await settled(lambda: harness.summary("r").owner == heir.id)
+            await heir.signal("r", "go", 1)
+
+        assert await heir.result("r") == 1
+
+
+async def test_who_waits_is_not_told_that_nobody_runs_what_is_being_claimed() -> None:
+    """The claim is durable, and its answer is on its way: one caller waits for that, another one comes just then."""
+    harness = Harness()
+    backend = Blind(harness.store)
+    async with harness.kernel(waiting, backend=backend) as heir:
+        await leave_behind(harness, "r")
+        backend.gate = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(heir.wait, "r")
+            await backend.claimed.wait()
+            group.start_soon(heir.wait, "r")
+            await anyio.wait_all_tasks_blocked()
+            backend.gate.set()
+            await heir.signal("r", "go", 1)
+
+        assert await heir.result("r") == 1
+
+
+async def test_who_waits_for_a_run_that_is_just_being_taken_up_waits_for_that() -> None:
+    """Somebody starts it again, which claims it: until it is in memory here it is nobody's to see."""
+    harness = Harness()
+    gate = anyio.Event()
+
+    class Slow(InMemoryBackend):
+        async def claim(self, run_id: str) -> Any:
+            claimed = await super().claim(run_id)
+            await gate.wait()
+            return claimed
+
+    async with harness.kernel(waiting, backend=Slow(harness.store), recover=False) as heir:
+        await leave_behind(harness, "r")
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(heir.start, waiting, run_id="r"))
+            await settled(lambda: harness.summary("r").owner == heir.id)
+            group.start_soon(heir.wait, "r")
+            await anyio.wait_all_tasks_blocked()
+            gate.set()
+            await heir.signal("r", "go", 1)
+
+        assert await heir.result("r") == 1
+
+
+async def test_who_waits_for_one_of_very_many_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that wait are claimed a thousand at a time: the last of them is not given up before all are."""
+    monkeypatch.setattr(recovery, "CLAIM_AT_ONCE", 2)
+    harness = Harness()
+    names = [f"r{number}" for number in range(7)]
+    async with harness.kernel(waiting, backend=Blind(harness.store)) as heir:
+        await leave_behind(harness, *names)
+        async with anyio.create_task_group() as group:
+            for name in names:
+                group.start_soon(heir.wait, name)
+            for name in names:
+                await settled(lambda name=name: harness.summary(name).owner == heir.id)  # type: ignore[misc]
+                await heir.signal(name, "go", name)
+
+        assert [await heir.result(name) for name in names] == names
+
+
+@pytest.mark.parametrize("why", ["it does not recover", "it does not know the workflow", "it drains", "it tried"])
+async def test_who_waits_for_a_run_that_stays_where_it_is_is_told_at_once(why: str) -> None:
+    """Nobody is going to take it over here: there is nothing to wait for."""
+    harness = Harness()
+    known = [] if why == "it does not know the workflow" else [stuck]
+    recovers = why != "it does not recover"
+    async with harness.kernel(*known, backend=Blind(harness.store), recover=recovers) as heir:
+        await leave_behind(harness, "r", flow=stuck)
+        if why == "it drains":
+            heir._runtime.driver.is_draining = True
+        if why == "it tried":
+            harness.store.runs["r"].events.clear()  # it cannot go on anywhere
+
+        for _ in range(2):
+            with anyio.fail_after(5), pytest.raises(RunInterrupted):
+                await heir.result("r")
+
+
+async def test_a_kernel_that_closes_tells_those_who_wait_for_a_takeover() -> None:
+    """It takes nothing over any more, and nobody waits for what does not come."""
+    harness = Harness()
+    backend = Blind(harness.store)
+    async with anyio.create_task_group() as group, harness.kernel(waiting, backend=backend) as heir:
+        await leave_behind(harness, "r")
+        backend.gate = anyio.Event()
+
+        async def wait() -> None:
+            with pytest.raises((RunInterrupted, KernelClosedError)):
+                await heir.wait("r")
+
+        group.start_soon(wait)
+        await backend.claimed.wait()
+        backend.gate.set()
 
 
 async def test_what_a_kernel_gave_up_in_good_order_stays_given_up() -> None:

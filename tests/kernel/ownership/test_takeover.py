@@ -173,7 +173,7 @@ async def test_an_owner_that_was_replaced_stops_silently() -> None:
         await ctx.step(go.wait, name="gate")
         await ctx.step(counter.body("after"), name="after")
 
-    async with harness.kernel(program) as kernel:
+    async with harness.kernel(program, recover=False) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_started")
         usurp(harness, "r")

@@ -221,10 +221,10 @@ class Driver:
             await run.ended.wait()
 
     def disown(self, uid: str) -> None:
-        """Forget a run that does not go on here."""
+        """Forget a run that does not go on here, and have those look who wait for it."""
         self._limiter.forget(uid)
         self._runs.disown(uid)
-        self.admission.call_next()
+        self.committed(uid)
 
     async def _queue(self, run: LiveRun, batch: Batch) -> None:
         """Have a new run leave for the queue once it is in the store."""

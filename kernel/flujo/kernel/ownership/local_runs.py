@@ -13,15 +13,21 @@ from flujo.kernel.store.reading import recorded
 
 from .driver import Driver
 from .live_runs import LiveRuns
+from .recovery import Recovery
+from .takeover import Takeover
 
 
 class KernelRuns:
     """The runs of one kernel as `flujo.kernel.observer.LocalRuns` describes them."""
 
-    def __init__(self, backend: StateBackend, runs: LiveRuns, driver: Driver) -> None:
+    def __init__(
+        self, backend: StateBackend, runs: LiveRuns, driver: Driver, takeover: Takeover, recovery: Recovery
+    ) -> None:
         self._backend = backend
         self._runs = runs
         self._driver = driver
+        self._takeover = takeover
+        self._recovery = recovery
 
     def change(self, uid: str) -> Callable[[], Awaitable[None]] | None:
         """Return something to await until a run has committed something or ended; None for a run not owned here."""
@@ -42,6 +48,13 @@ class KernelRuns:
     def has_ended(self, summary: RunSummary) -> bool:
         """True if a run that was owned here when it was looked at is not held any more."""
         return summary.owner == self._driver.owner and not self._runs.holds(summary.uid)
+
+    def takeover(self, summary: RunSummary) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await while this kernel takes a run over that had no live owner when it was looked at;
+        None if it does not: then the run stays as it is until somebody asks for more. Awaiting it raises StoreError."""
+        is_being_claimed = self.has_ended(summary)  # owned here, and not held: this may also be the other way round
+        under_way = self._takeover.under_way(summary.run_id) if is_being_claimed else None
+        return under_way or self._recovery.adoption_of(summary)
 
     def require_here(self) -> None:
         """Raise WrongEventLoopError when called in another event loop than that of the kernel."""

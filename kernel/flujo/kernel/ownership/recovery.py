@@ -7,7 +7,8 @@ on purpose."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from functools import partial
 
 import anyio
@@ -66,6 +67,9 @@ class Recovery:
         self._takeover = takeover
         self._is_shared = parts.backend.capabilities.several_hosts
         self._sharing = anyio.Lock()
+        self._adopting = anyio.Lock()
+        self._is_serving = False
+        self._adopted: set[str] = set()  # kernels that died, and have left nothing more that goes on here
         self._unsure: set[tuple[str, ...]] = set()  # of what statuses a claim has failed that may be durable
 
     async def recover(self) -> int:
@@ -81,18 +85,53 @@ class Recovery:
     async def serve(self) -> None:
         """Adopt what kernels leave behind that die while this one lives, until cancelled."""
         left: list[str] = []
-        while True:
-            try:
-                left += [] if left else await self._backend.wait_for_dead_owners()
-                while left:
-                    if count := await (self.take_share() if self._is_shared else self._adopt(left[0])):
-                        logger.warning("the kernel %s has died: %d of its runs go on here", left[0], count)
-                    del left[0]
-            except StoreError as error:
-                logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
-                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
-            except KernelClosedError:  # in the midst of it: what is claimed is released with all the rest
-                return
+        self._is_serving = True
+        try:
+            while True:
+                try:
+                    left += [] if left else await self._backend.wait_for_dead_owners()
+                    while left:
+                        await self._adopt_from(left[0])
+                        del left[0]
+                except StoreError as error:
+                    logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
+                    await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+        except KernelClosedError:  # in the midst of it: what is claimed is released with all the rest
+            return
+        finally:
+            self._is_serving = False
+
+    async def _adopt_from(self, owner: str) -> None:
+        async with self._adopting:
+            if count := await (self.take_share() if self._is_shared else self._adopt(owner)):
+                logger.warning("the kernel %s has died: %d of its runs go on here", owner, count)
+
+    def adoption_of(self, summary: RunSummary) -> Callable[[], Awaitable[None]] | None:
+        """Return what adopts a run of this host that a dead owner has left, with all that this owner has left, and
+        waits for that; None if the run does not go on here.
+
+        Whoever has seen that the owner is dead need not wait until this kernel looks by itself."""
+        if self._is_shared or not self._is_serving or self._driver.is_draining:
+            return None
+        if summary.owner == self._driver.owner:  # it may have become ours, and not be held yet
+            return self._until_adopted if self._adopting.locked() else None
+        if summary.owner is None or summary.owner in self._adopted:
+            return None
+        if not self._registry.may_know(summary.workflow, summary.definition):
+            return None
+        return partial(self._adopt_now, summary.owner)
+
+    async def _adopt_now(self, owner: str) -> None:
+        async def unless_done() -> None:
+            if owner not in self._adopted:
+                await self._adopt_from(owner)
+
+        with suppress(KernelClosedError):
+            await self._tasks.finish(unless_done)
+
+    async def _until_adopted(self) -> None:
+        async with self._adopting:
+            pass
 
     async def share(self) -> None:
         """Take this kernel's share of what nobody has, as often as there is something, until cancelled."""
@@ -163,7 +202,9 @@ class Recovery:
                 await self._begin(summary, is_opening=owner is None)
         waiting = UnownedScan((RunStatus.WAITING,), owner)
         count += len(await self._claim(waiting))
-        if not waiting.is_over:
+        if waiting.is_over:
+            self._adopted.add(owner or "")
+        else:
             self._tasks.spawn(partial(self._claim_remaining, waiting))
         return count
 
@@ -225,12 +266,14 @@ class Recovery:
     async def _claim_remaining(self, scan: UnownedScan) -> None:
         while not scan.is_over:
             try:
-                await self._claim(scan)
+                async with self._adopting:
+                    await self._claim(scan)
             except StoreError as error:
                 logger.warning("not every waiting run was claimed: %s", error)
                 await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
             except KernelClosedError:
                 return
+        self._adopted.add(scan.owner or "")
 
     async def _warn_about_unregistered(self) -> None:
         """Log which runs wait for a workflow to be registered; the newest of them, if they are many."""

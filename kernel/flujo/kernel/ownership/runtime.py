@@ -73,7 +73,7 @@ class Runtime:
         self.takeover = takeover = Takeover(parts, inbox, driver, limits.max_interruptions)
         self.recovery = Recovery(parts, driver, takeover)
         self._lease = Lease(backend, clock, driver, self.recovery)
-        self.local_runs = KernelRuns(backend, runs, driver)
+        self.local_runs = KernelRuns(backend, runs, driver, takeover, self.recovery)
         self._timers = Timers(backend, clock, runs, parts.alarm, takeover.reload)
 
     async def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:

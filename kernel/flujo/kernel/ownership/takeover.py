@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import (
@@ -463,6 +464,11 @@ class Takeover:
             lock = self._locks[run_id] = anyio.Lock()
         async with lock:
             return await work()
+
+    def under_way(self, run_id: str) -> Callable[[], Awaitable[None]] | None:
+        """Return something to await until what is being done with a run here is over; None if nothing is."""
+        lock = self._locks.get(run_id)
+        return partial(self._one_at_a_time, run_id, checkpoint) if lock is not None and lock.locked() else None
 
     def _go_on(
         self,
