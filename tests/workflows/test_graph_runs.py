@@ -163,7 +163,10 @@ async def test_retries_of_on_error_are_further_attempts() -> None:
     ("message", "told"),
     [
         ("{{ error }}", '{"step": "a", "type": "ValueError", "message": "a as told"}'),
-        ("{{ error.nothing }}", "a as told (its `message` could not be rendered: {{ error.nothing }}: there is no "),
+        (
+            "{{ error.nothing }}",
+            "a as told (its `message` could not be rendered: line 2, column 55: {{ error.nothing }}: ",
+        ),
         ("{{ 'x' * 3000 }}", "x" * 2000 + "…"),
         ("plain", "plain"),
     ],

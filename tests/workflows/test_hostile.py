@@ -40,7 +40,9 @@ LIMITS = re.compile(r"\d+ (KiB|MiB|s of processor time|names, signs and texts|ro
 """How a limit is named."""
 
 MISTAKES = re.compile(
-    r"[A-Za-z]+Error: |: (a text|a number) has no |there is no item|malformed|can be recorded|"
+    r": (a text|a number|a list) (has no |cannot be )|there is no item|malformed|can be recorded|"
+    r"neither true nor false|`; write |no list to go through|goes through a list|takes two numbers|compares two |"
+    r"takes a number|is not (base64|an instant|JSON)|could not convert|not all arguments|item pairs|can't multiply|"
     r"^(filter|test) `\w+` (needs|takes no|is given too much)"
 )
 """How something else is named that is wrong with a template."""

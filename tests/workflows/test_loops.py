@@ -355,10 +355,10 @@ def test_names_of_a_loop_are_known_in_it_and_nowhere_else() -> None:
 - {name: c, task: echo, inputs: {message: '{{ batch.item }}'}}
 """
     assert problems(steps) == [
-        f"3:43: `item` {only}",
-        f"4:35: `index` {only}",
+        f"3:47: `item` {only}",
+        f"4:39: `index` {only}",
         f"4:61: `item` {only}",
-        f"5:43: `batch` {only}",
+        f"5:47: `batch` {only}",
     ]
 
 

@@ -40,14 +40,6 @@ NAMES: dict[str, Any] = {
 }
 
 
-def words_of_a_division_by_zero() -> str:
-    """Return what this Python says of it; 3.14 uses other words than those before."""
-    try:
-        return str(1 // int("0"))
-    except ZeroDivisionError as error:
-        return str(error)
-
-
 @pytest.mark.parametrize(
     ("template", "value"),
     [
@@ -130,8 +122,8 @@ def test_a_step_without_result_has_only_a_status() -> None:
     ("template", "message"),
     [
         ("{{ args.dey }}", "{{ args.dey }}: there is no `dey`; there is: day, n, list, none"),
-        ("x {{ args['dey'] }}", "x {{ args['dey'] }}: there is no `dey`; there is: day, n, list, none"),
-        ("{{ [args.dey] }}", "{{ [args.dey] }}: there is no `dey`; there is: day, n, list, none"),
+        ("x {{ args['dey'] }}", "{{ args['dey'] }}: there is no `dey`; there is: day, n, list, none"),
+        ("{{ [args.dey] }}", "{{ args.dey }}: there is no `dey`; there is: day, n, list, none"),
         ("{{ nobody }}", "{{ nobody }}: `nobody` is not defined"),
         ("{{ args.list[9] }}", "{{ args.list[9] }}: there is no item 9; the list has 3"),
         ("{{ args.n.x }}", "{{ args.n.x }}: a number has no `x`"),
@@ -139,16 +131,16 @@ def test_a_step_without_result_has_only_a_status() -> None:
         ("{{ steps.skipped.result }}",
          "{{ steps.skipped.result }}: step `skipped` was skipped, so it has only a status"),
         ("{{ steps.later }}", "{{ steps.later }}: step `later` has not run yet, so it has only a status"),
-        ("{{ range }}", "{{ range }}: TypeError: a function is not a value that can be recorded"),
-        ("{{ 1 // 0 }}", f"{{{{ 1 // 0 }}}}: ZeroDivisionError: {words_of_a_division_by_zero()}"),
-        ("{{ [*day] }}", "{{ [*day] }}: TypeError: `*` puts in the items of a list, and this is a text"),
-        ("{{ [*args.dey] }}", "{{ [*args.dey] }}: there is no `dey`; there is: day, n, list, none"),
+        ("{{ range }}", "{{ range }}: a function is not a value that can be recorded"),
+        ("{{ 1 // 0 }}", "{{ 1 // 0 }}: nothing can be divided by `0`"),
+        ("{{ [*day] }}", "{{ *day }}: `*` puts in the items of a list, and `day` is a text"),
+        ("{{ [*args.dey] }}", "{{ args.dey }}: there is no `dey`; there is: day, n, list, none"),
         ("{{ [,] }}", "the template is malformed: unexpected ','"),
         ("{{ a b }}", "the template is malformed: expected token 'end of print statement', got 'b'"),
-        ("a\n{% if %}", "the template is malformed in its line 2: "
+        ("a\n{% if %}", "the template is malformed: "
          "Expected an expression, got 'end of statement block'; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
-        ("docker ps\n--format '{{.Names}}'", "the template is malformed in its line 2: unexpected '.'; "
+        ("docker ps\n--format '{{.Names}}'", "the template is malformed: unexpected '.'; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
         ("{{.Names}}", "the template is malformed: unexpected '.'; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),

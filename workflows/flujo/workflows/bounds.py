@@ -89,9 +89,19 @@ def kind_of_value(value: Any) -> str:
         return "null"
     if callable(value):
         return "a function"
-    return {str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(
-        type(value), type(value).__name__
-    )
+    for types, kind in _KINDS:
+        if isinstance(value, types):
+            return kind
+    return type(value).__name__
+
+
+_KINDS: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((str,), "a text"),
+    ((bool,), "a boolean"),
+    ((int, float), "a number"),
+    ((Mapping,), "a mapping"),
+    ((list, tuple, range, Iterator), "a list"),
+)
 
 
 # -- operators --------------------------------------------------------------------------------------------------------

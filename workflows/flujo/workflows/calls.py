@@ -13,15 +13,17 @@ from .names import StepNames
 from .registry import LoopScope, Task, TaskCall
 from .runlog import StepLog
 from .secret_values import Secrets
-from .templates import holds, render
+from .template_places import TemplatePlaces
+from .templates import TemplateError, holds, render
 
 
 class Caller:
     """Calls the tasks of one run."""
 
-    def __init__(self, names: StepNames, secrets: Secrets) -> None:
+    def __init__(self, names: StepNames, secrets: Secrets, places: TemplatePlaces) -> None:
         self._names = names
         self._secrets = secrets
+        self._places = places
 
     async def call(
         self,
@@ -34,10 +36,16 @@ class Caller:
         outputs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return what a task returns for one attempt, or the `outputs` that are made of it; raises what it raises,
-        without the secrets of the run. `scope` is that of the loop whose item it is called for."""
+        without the secrets of the run, and with the place of a template that fails. `scope` is that of the loop whose
+        item it is called for."""
+        if task.needs_workspace:  # before anything can fail: later steps take a folder that is not there for lost
+            self._make_workspace(Path(seen["workspace"]))
         if not self._secrets.are_any:
-            result = await self._call(task, inputs, seen, timeout_seconds, condition, scope)
-            return result if outputs is None else await render(outputs, {**seen, "result": result})
+            try:
+                result = await self._call(task, inputs, seen, timeout_seconds, condition, scope)
+                return result if outputs is None else await render(outputs, {**seen, "result": result})
+            except TemplateError as error:
+                raise self._places.told(error, current_attempt().step) from error
         try:
             self._secrets.require()
             seen = self._secrets.seen(seen)
@@ -48,7 +56,8 @@ class Caller:
             return self._secrets.result(await render(outputs, {**seen, "result": result}))
         except (Exception, SystemExit) as error:
             attempt = current_attempt()
-            self._secrets.fail(error, attempt.step, attempt.attempt)
+            told = self._places.told(error, attempt.step) if isinstance(error, TemplateError) else error
+            self._secrets.fail(told, attempt.step, attempt.attempt)
 
     async def _call(
         self,
@@ -63,8 +72,6 @@ class Caller:
             await holds(condition, seen)  # true, or that of a step that had begun; only its error matters here
         checked = task.checked(await render(inputs, seen))
         workspace = Path(seen["workspace"])
-        if task.needs_workspace:
-            self._make_workspace(workspace)
         attempt = current_attempt()
         redactor = None
         if self._secrets.are_any:

@@ -99,10 +99,13 @@ class TooManyProblems(Exception):
 
 class Problems:
     """What is wrong with one file, collected so that all of it can be told at once, up to MAX_PROBLEMS: each of them
-    takes time to be told well. The next one raises TooManyProblems."""
+    takes time to be told well. The next one raises TooManyProblems.
+
+    `texts` are those that were read, by `Position.file`."""
 
     def __init__(self, file: str) -> None:
         self.file = file
+        self.texts: dict[str, str] = {}
         self._found: list[Problem] = []
 
     def add(self, at: Position, message: str) -> None:
@@ -140,6 +143,7 @@ def read_document(text: str, problems: Problems, file: str = "") -> Node | None:
     """Return the root of the one document in `text`; None if there is none that can be read. `file` is the name of an
     imported one."""
     whole = Position(1, 1, file)
+    problems.texts[file] = text
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

@@ -11,11 +11,12 @@ This module is imported by the worker: it needs Jinja2 and nothing of the kernel
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError, nodes
@@ -31,6 +32,9 @@ from .wording import unknown
 MAX_SOURCE = 64 * 1024
 MAX_PROBLEM = 500
 """Characters of what is wrong with a template that are told."""
+
+MAX_PLACED = 16 * 1024
+"""Characters of a template in which the place of what is wrong is looked for, which takes another reading."""
 
 MAX_TOKENS = 5_000
 """What one template may hold outside of its plain text: reading takes about 30 µs for each."""
@@ -49,11 +53,12 @@ Run = Callable[[Any], Any]
 
 
 class EvaluationError(ValueError):
-    """A template cannot be read or evaluated. `line` is the line in it, counted from 1."""
+    """A template cannot be read or evaluated. `source` is the template, if it is known which one, and `place` where in
+    it what is meant begins, in characters."""
 
-    def __init__(self, message: str, line: int = 1) -> None:
+    def __init__(self, message: str, source: str = "", place: int = 0) -> None:
         super().__init__(message)
-        self.message, self.line = message, line
+        self.message, self.source, self.place = message, source, place
 
 
 class TooHeavy(Exception):
@@ -84,13 +89,15 @@ def in_braces(expression: str) -> str:
 
 
 def evaluate(source: str, names: Names) -> Any:
-    """Return what a template gives, as plain JSON types; raises EvaluationError."""
+    """Return what a template gives, as plain JSON types; raises EvaluationError, and MemoryError or SystemError where
+    there is no more memory."""
+    start = time.thread_time()
     try:
         return bounded_value(_compiled(source)({**names, ROUNDS: [0]}))
-    except (EvaluationError, TooHeavy, MemoryError):
+    except (EvaluationError, TooHeavy, MemoryError, SystemError):
         raise
     except Exception as error:  # an expression can raise whatever its operators and filters raise
-        raise _explained(source, error) from error
+        raise _explained(source, names, error, time.thread_time() - start) from error
 
 
 def evaluate_light(source: str, names: Names) -> Any:
@@ -106,26 +113,40 @@ def evaluate_light(source: str, names: Names) -> Any:
     except (EvaluationError, TooHeavy, MemoryError):
         raise
     except Exception as error:  # an expression can raise whatever its operators and filters raise
-        raise _explained(source, error) from error
+        raise _explained(source, names, error) from error
 
 
 def parsed(source: str) -> nodes.Template:
     """Return a template's tree; raises EvaluationError for one that is malformed, too long, or uses unknown filters."""
     if len(source) > MAX_SOURCE:
-        raise EvaluationError(f"a template has at most {MAX_SOURCE // 1024} KiB, this one has {len(source) // 1024}")
+        told = f"a template has at most {MAX_SOURCE // 1024} KiB, this one has {len(source) // 1024}"
+        raise EvaluationError(told, source)
+    try:
+        return _parsed(source, _sandbox())
+    except EvaluationError:
+        from .expressions import placed_sandbox  # only when something is wrong
+
+        if len(source) <= MAX_PLACED:
+            _parsed(source, placed_sandbox())  # its error knows the place
+        raise
+
+
+def _parsed(source: str, sandbox: Sandbox) -> nodes.Template:
     try:
         if _has_more_tokens(source, MAX_TOKENS):
-            raise EvaluationError(f"a template has at most {MAX_TOKENS} names, signs and texts, this one has more")
-        tree = _sandbox().parse(source)
+            told = f"a template has at most {MAX_TOKENS} names, signs and texts, this one has more"
+            raise EvaluationError(told, source)
+        tree = sandbox.parse(source)
     except TemplateSyntaxError as error:
         raise _malformed(source, error) from error
     except RecursionError:
-        raise EvaluationError("the template nests too deeply") from None
+        raise EvaluationError("the template nests too deeply", source) from None
     except EvaluationError:
         raise
     except ValueError:  # by Python, as the text becomes a number
-        raise EvaluationError("the template holds a number of more digits than can be read") from None
-    _check_names(tree)
+        told = "the template holds a number of more digits than can be read"
+        raise EvaluationError(told, source) from None
+    _check_names(source, tree)
     return tree
 
 
@@ -150,9 +171,11 @@ def _has_more_tokens(source: str, limit: int) -> bool:
 
 
 def _malformed(source: str, error: TemplateSyntaxError) -> EvaluationError:
-    where = f" in its line {error.lineno}" if source.count("\n") > 0 else ""
+    from .expressions import place_of_line  # only when something is wrong
+
     hint = "" if isinstance(error, Unsupported) or _is_meant_as_template(source) else _WAY_OUT
-    return EvaluationError(f"the template is malformed{where}: {error.message}{hint}", error.lineno)
+    told = f"the template is malformed: {error.message}{hint}"
+    return EvaluationError(told, source, place_of_line(error.lineno, source))
 
 
 def _is_meant_as_template(source: str) -> bool:
@@ -165,48 +188,56 @@ def _is_meant_as_template(source: str) -> bool:
 _WAY_OUT = "; braces that are meant for the command itself go between {% raw %} and {% endraw %}"
 
 
-def _check_names(tree: nodes.Template) -> None:
+def _check_names(source: str, tree: nodes.Template) -> None:
     """Raise EvaluationError for a filter or test that does not exist, for a call with the wrong arguments, and for a
     number that is none; Jinja2 only finds out when it compiles, or gets there. One walk, since definitions have
     thousands of templates."""
     sandbox = _sandbox()
     for node in parts_of(tree):
-        if isinstance(node, nodes.Name):
-            if node.name == "self" and node.ctx == "load":  # which Jinja2 takes for the blocks of a template
-                raise EvaluationError("there is no name `self` (in a template)", node.lineno)
-        elif isinstance(node, nodes.Call):
-            if isinstance(node.node, nodes.Name) and (function := sandbox.globals.get(node.node.name)) is not None:
-                _check_call("function", node.node.name, function, node, 0)
-        elif isinstance(node, nodes.Const):
-            if isinstance(node.value, float) and not isfinite(node.value):  # as Python reads 1e400
-                raise EvaluationError("the template holds a number that is larger than can be recorded", node.lineno)
-        elif isinstance(node, nodes.Filter | nodes.Test):
-            _check_filter_or_test(sandbox, node)
+        if (problem := _problem_with(sandbox, node)) is not None:
+            from .expressions import place_of_line
+
+            raise EvaluationError(problem, source, place_of_line(node.lineno, source))
 
 
-def _check_filter_or_test(sandbox: Sandbox, node: nodes.Filter | nodes.Test) -> None:
-    kind, known = ("filter", sandbox.filters) if isinstance(node, nodes.Filter) else ("test", sandbox.tests)
-    _check_name(kind, node.name, known, node.lineno)
-    _check_call(kind, node.name, known[node.name], node, 1)
+def _problem_with(sandbox: Sandbox, node: nodes.Node) -> str | None:
+    if isinstance(node, nodes.Name):
+        if node.name == "self" and node.ctx == "load":  # which Jinja2 takes for the blocks of a template
+            return "there is no name `self` (in a template)"
+    elif isinstance(node, nodes.Call):
+        if isinstance(node.node, nodes.Name) and (function := sandbox.globals.get(node.node.name)) is not None:
+            return problem_with_call("function", node.node.name, cast(Callable[..., Any], function), node, 0)
+    elif isinstance(node, nodes.Const):
+        if isinstance(node.value, float) and not isfinite(node.value):  # as Python reads 1e400
+            return "the template holds a number that is larger than can be recorded"
+    elif isinstance(node, nodes.Filter | nodes.Test):
+        return _problem_with_filter_or_test(sandbox, node)
+    return None
+
+
+def _problem_with_filter_or_test(sandbox: Sandbox, node: nodes.Filter | nodes.Test) -> str | None:
+    kind = "filter" if isinstance(node, nodes.Filter) else "test"
+    known: Mapping[str, Any] = getattr(sandbox, f"{kind}s")
+    problem = _problem_with_name(kind, node.name, known)
+    problem = problem or problem_with_call(kind, node.name, known[node.name], node, 1)
+    if problem is not None:
+        return problem
     if node.name in NEEDING_A_PATTERN and node.args and isinstance(pattern := node.args[0], nodes.Const):
-        _check_pattern(pattern)
+        return _problem_with_pattern(pattern)
     if kind == "filter" and node.args and node.name in _NAMING_ONE:
         kind, at = _NAMING_ONE[node.name]
         named = node.args[at] if at < len(node.args) else None
         if isinstance(named, nodes.Const) and isinstance(named.value, str):
-            _check_name(kind, named.value, getattr(sandbox, f"{kind}s"), node.lineno)
+            return _problem_with_name(kind, named.value, getattr(sandbox, f"{kind}s"))
+    return None
 
 
-def _check_call(kind: str, name: str, function: Any, node: nodes.Expr, given: int) -> None:
-    if (problem := problem_with_call(kind, name, function, node, given)) is not None:
-        raise EvaluationError(problem, node.lineno)
-
-
-def _check_pattern(node: nodes.Const) -> None:
+def _problem_with_pattern(node: nodes.Const) -> str | None:
     try:
         check_pattern(str(node.value))
     except ValueError as error:
-        raise EvaluationError(str(error), node.lineno) from None
+        return str(error)
+    return None
 
 
 _NAMING_ONE = {
@@ -219,13 +250,14 @@ _NAMING_ONE = {
 """Filters that are given the name of a filter or test, and at which place."""
 
 
-def _check_name(kind: str, name: str, known: Mapping[str, Any], line: int) -> None:
-    if name not in known:
-        meant = (ours for ours, theirs in _MEANT.items() if name in theirs and ours in known)
-        names = [each for each in known if each not in (ROUNDS, SPREAD)]
-        like = next(meant, None)
-        hint = unknown(kind, name, names) if like is None else f"there is no {kind} `{name}`; did you mean `{like}`?"
-        raise EvaluationError(hint, line)
+def _problem_with_name(kind: str, name: str, known: Mapping[str, Any]) -> str | None:
+    if name in known:
+        return None
+    meant = (ours for ours, theirs in _MEANT.items() if name in theirs and ours in known)
+    like = next(meant, None)
+    if like is not None:
+        return f"there is no {kind} `{name}`; did you mean `{like}`?"
+    return unknown(kind, name, [each for each in known if each not in (ROUNDS, SPREAD)])
 
 
 _MEANT = {
@@ -263,16 +295,20 @@ def _compiled(source: str) -> Run:
 
 def _code_of(source: str, tree: nodes.Template) -> Run:
     try:
-        if (expression := _only_expression(tree)) is not None:
-            result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
-            assigning = nodes.Template([result], lineno=1)
-            assigning.set_environment(_sandbox())
-            return TemplateExpression(_sandbox().from_string(assigning), undefined_to_none=False)
-        return _sandbox().from_string(source).render
+        return _code_by(tree, _sandbox())
     except TemplateSyntaxError as error:
         raise _malformed(source, error) from error
     except (RecursionError, MemoryError, SyntaxError):  # the generated Python nests too deeply for its compiler
-        raise EvaluationError("the template nests too deeply") from None
+        raise EvaluationError("the template nests too deeply", source) from None
+
+
+def _code_by(tree: nodes.Template, sandbox: Sandbox) -> Run:
+    if (expression := _only_expression(tree)) is not None:
+        result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
+        assigning = nodes.Template([result], lineno=1)
+        assigning.set_environment(sandbox)
+        return TemplateExpression(sandbox.from_string(assigning), undefined_to_none=False)
+    return sandbox.from_string(tree).render
 
 
 def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
@@ -282,18 +318,39 @@ def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
     return None if len(output.nodes) != 1 or isinstance(output.nodes[0], nodes.TemplateData) else output.nodes[0]
 
 
-def _explained(source: str, error: Exception) -> EvaluationError:
-    """Return the error as one that says which template it is about."""
+MAX_SECONDS_TO_EXPLAIN = 0.05
+"""Processor time a template may have taken that is evaluated once more, to tell which part of it has failed."""
+
+
+def _explained(source: str, names: Names, error: Exception, seconds: float = 0) -> EvaluationError:
+    """Return the error as one that says which expression it is about."""
+    from .explaining import explained, in_plain_words  # only when something is wrong
+
+    found = None
+    if seconds <= MAX_SECONDS_TO_EXPLAIN and not isinstance(error, RecursionError):
+        try:
+            found = explained(source, names, error, _code_by)
+        except (
+            MemoryError,
+            RecursionError,
+            SyntaxError,
+            SystemError,
+        ):  # of code that is larger than the template's own
+            pass
     match error:
+        case _ if found is not None:
+            problem = found.problem
         case JinjaError():
             problem = error.message or type(error).__name__
         case RecursionError():
             problem = f"it nests deeper than {sys.getrecursionlimit()} calls"
         case _:
-            problem = f"{type(error).__name__}: {error}"
+            problem = in_plain_words(error)
     if len(problem) > MAX_PROBLEM:  # such as `could not convert string to float: '…'`
         problem = f"{problem[:MAX_PROBLEM]}…"
-    return EvaluationError(f"{excerpt(source)}: {problem}")
+    if found is None:
+        return EvaluationError(f"{excerpt(source)}: {problem}", source)
+    return EvaluationError(f"{in_braces(found.expression)}: {problem}", source, found.place)
 
 
 # -- what is light ----------------------------------------------------------------------------------------------------

@@ -85,6 +85,12 @@ def read_whole(text: str, problems: Problems, files: Files) -> Whole:
     return Whole(root, importer.packed.text if text is first and len(importer.packed.texts) > 1 else text)
 
 
+def files_in(text: str, main: str) -> dict[str, str]:
+    """Return the files that the text of a definition holds, by name; a text that is one file is called `main`."""
+    packed = _unpacked(text) if text.startswith(MARK) else None
+    return {main: text} if packed is None else packed.texts
+
+
 class FilesOnDisk:
     """The files that a file imports, by what they are and not by their names: a link leads to what it links to."""
 

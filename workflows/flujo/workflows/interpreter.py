@@ -46,7 +46,8 @@ from .loops import failure_at_the_end, loop_for, sharing
 from .names import Ending, StepNames, told
 from .registry import LoopScope
 from .secret_values import DEPTH, RECORDED, Secrets
-from .templates import ConditionError, TemplateError, holds, render
+from .template_places import TemplatePlaces
+from .templates import TemplateError, holds, render
 from .texts import as_text
 
 NOT_RETRIED = (
@@ -155,7 +156,7 @@ async def interpret(
     the first one first, and TemplateError for outputs that cannot be rendered.
     """
     steps = _Steps(ctx, definition, inputs, load)
-    await steps.names.set_variables(definition.env)
+    await steps.set_variables(definition.env)
     if definition.graph is None:
         failures = await _in_order(definition, steps)
     else:
@@ -175,7 +176,7 @@ async def clean_up(
 
     What is recorded of the other steps is gone through once more, so that the templates of clean-ups see it."""
     steps = _Steps(ctx, definition, inputs, load)
-    await steps.names.set_variables(definition.env)
+    await steps.set_variables(definition.env)
     steps.only_recorded = True
     if definition.graph is None:
         failures = await _in_order(definition, steps)
@@ -343,7 +344,8 @@ class _Steps:
         self._load = load
         self._secrets = Secrets(definition.secrets, ctx.environment.get(RECORDED, ()))
         self.names = StepNames(definition, ctx.run_id, ctx.environment, inputs)
-        self._caller = Caller(self.names, self._secrets)
+        self.places = TemplatePlaces(definition.text, os.path.basename(ctx.environment.get("workflow_file", "")))
+        self._caller = Caller(self.names, self._secrets, self.places)
         self.performed: set[str] = set()
         self.only_recorded = False  # what has not happened does not begin any more
         self.deferred: dict[str, StepFailed] = {}  # failures that the run goes on after, and fails with in the end
@@ -352,6 +354,13 @@ class _Steps:
         self._is_graph = definition.graph is not None
         self._passed_by = dict(definition.passed_by)
         self._has_workspace = False  # a step has worked in it, in this life of the run or another
+
+    async def set_variables(self, written: Mapping[str, Any]) -> None:
+        """Take the variables of the definition; raises TemplateError."""
+        try:
+            await self.names.set_variables(written)
+        except TemplateError as error:
+            raise self.places.told(error) from error
 
     def status_of(self, step: StepDefinition) -> str:
         """Return the recorded status of the next time this step is performed."""
@@ -440,13 +449,21 @@ class _Steps:
             return None
         if step.on_error.message is not None:
             seen = self._seen(self.names.seen_after(step, failure))
-            message = await _message(step.on_error.message, seen, failure)
+            message = await self._message(step, step.on_error.message, seen, failure)
             message = bounded(self._secrets.redactor.text(message), MAX_MESSAGE)
             failure = StepFailed(failure.step, failure.type, message, failure.attempt)
         self.names.failed(step.name, failure)
         if step.on_error.fails_at_the_end:
             self.deferred[step.name] = failure
         return failure
+
+    async def _message(self, step: StepDefinition, template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
+        """Return what a failure is told as. A message that cannot be rendered must not hide it."""
+        try:
+            return as_text(await render(template, seen))
+        except TemplateError as error:
+            told = self.places.told(error, step.name).message
+            return f"{failure.error} (its `message` could not be rendered: {told})"
 
     async def _perform_rounds(
         self,
@@ -465,7 +482,8 @@ class _Steps:
                 try:
                     is_last = await self._is_done(step, repeat, ending, result)
                 except FlujoError as error:
-                    self._secrets.fail(error, step.name, current_attempt().attempt)
+                    told = self.places.told(error, step.name) if isinstance(error, TemplateError) else error
+                    self._secrets.fail(told, step.name, current_attempt().attempt)
                 if number >= repeat.rounds and not is_last:
                     raise RepeatLimitError(repeat)
                 return result
@@ -493,8 +511,9 @@ class _Steps:
         """`_is_done` of what is recorded, outside of an attempt."""
         try:
             return await self._is_done(step, repeat, ending, result)
-        except (TemplateError, ConditionError) as error:
-            raise type(error)(self._secrets.redactor.text(error.message)) from None
+        except TemplateError as error:
+            told = self.places.told(error, step.name)
+            raise type(error)(self._secrets.redactor.text(told.message)) from None
 
     async def _is_done(self, step: StepDefinition, repeat: Repeat, ending: Ending | None, result: Any) -> bool:
         names = self.names.seen_by(step, ending)
@@ -521,6 +540,7 @@ class _Steps:
                 return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
 
             performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call, start)
+            performed = self.places.loop(step.name, performed)
             if self._secrets.are_any:
                 performed = self._secrets.loop(step.name, performed)
             return await self._ctx.loop(performed, name=step.name)
@@ -550,7 +570,10 @@ class _Steps:
     async def _child_of(self, step: StepDefinition, seen: Mapping[str, Any]) -> ChildStart:
         """Return what a step, or an item of a loop, starts."""
         self._secrets.require()
-        start = await child_start(step, seen, self._load)
+        try:
+            start = await child_start(step, seen, self._load)
+        except TemplateError as error:
+            raise self.places.told(error, step.name) from error
         return start.begun_by(self._secrets, self._ctx.environment.get(DEPTH, 0))
 
     def _seen(self, names: dict[str, Any]) -> dict[str, Any]:
@@ -559,13 +582,13 @@ class _Steps:
 
     async def outputs(self, outputs: Mapping[str, Any]) -> Any:
         """Return the outputs of the run; raises TemplateError."""
-        if not self._secrets.are_any:
-            return await render(outputs, self.names.seen_at_the_end())
-        redactor = self._secrets.redactor
+        redactor = self._secrets.redactor if self._secrets.are_any else None
         try:
-            return redactor.value(await render(outputs, self._seen(self.names.seen_at_the_end())))
+            rendered = await render(outputs, self._seen(self.names.seen_at_the_end()))
         except TemplateError as error:
-            raise TemplateError(redactor.text(error.message), error.line) from None
+            told = self.places.told(error)
+            raise (told if redactor is None else TemplateError(redactor.text(told.message))) from None
+        return rendered if redactor is None else redactor.value(rendered)
 
     async def _require_workspace(self, step: StepDefinition, recorded: Recorded | None) -> None:
         """Pause the run if its workspace is gone although an earlier step, or an item of this loop, has worked in it: a
@@ -580,12 +603,3 @@ class _Steps:
         """True if an item of a loop has been at work in an earlier life; those that are to be tried anew come first."""
         items = takewhile(bool, (self._ctx.peek(f"{name}[{index}]") for index in count()))
         return any(item is not None and item.attempt > 0 for item in items)
-
-
-async def _message(template: str, seen: Mapping[str, Any], failure: StepFailed) -> str:
-    """Return what a failure is told as. A message that cannot be rendered must not hide it."""
-    try:
-        value = await render(template, seen)
-    except TemplateError as error:
-        return f"{failure.error} (its `message` could not be rendered: {error.message})"
-    return as_text(value)

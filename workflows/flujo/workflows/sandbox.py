@@ -108,16 +108,20 @@ class Missing(StrictUndefined):
         if self._undefined_hint:
             return str(self._undefined_hint)
         name, owner = self._undefined_name, self._undefined_obj
+        if isinstance(name, slice):
+            return f"a slice counts with whole numbers, in a text or a list, and this is of {kind_of_value(owner)}"
         if not isinstance(name, (str, int)):
-            return f"{name!r} does not exist"
+            return f"an item has a name or a number, and this is {kind_of_value(name)}"
         if isinstance(owner, Variables):
             told = "was not set when this run was started, and stays so: start it anew, or write"
             return f"the environment variable `{name}` {told} `env.{name} | default('')`"
         if isinstance(owner, Mapping):
             known = ", ".join(map(str, list(owner)[:30])) or "nothing"
             return f"there is no `{name}`; there is: {known}"
-        if isinstance(owner, (list, tuple)):
+        if isinstance(owner, (list, tuple)) and isinstance(name, int):
             return f"there is no item {name}; the list has {len(owner)}"
+        if isinstance(owner, (list, tuple)):
+            return f"a list has no `{name}`; its items are counted, as in [0]"
         if owner is None or isinstance(owner, (str, int, float)):
             return f"{kind_of_value(owner)} has no `{name}`"
         return f"`{name}` is not defined"
@@ -149,7 +153,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             finalize=_finalized,
             **_NO_COMMENTS,
         )
-        self.code_generator_class = _BoundedCode
+        self.code_generator_class = BoundedCode
         for name in ("lipsum", "cycler", "joiner", "namespace"):
             del self.globals[name]
         self.globals["range"] = bounded_range
@@ -254,7 +258,7 @@ class _Formatter(SandboxedFormatter):
         return super().convert_field(value, conversion) if conversion is None else text_of(value)
 
 
-class _BoundedCode(CodeGenerator):
+class BoundedCode(CodeGenerator):
     """The Python that templates become: `~` and slices go through the environment."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:
@@ -299,10 +303,13 @@ def _spread(value: Any) -> list[Any]:
 @pass_context
 def _counted(context: Context, iterable: Iterable[Any]) -> Iterator[Any]:
     """Go through what a loop goes through, counted for the whole rendering."""
-    rounds: list[int] = context[ROUNDS]
     if isinstance(iterable, Undefined):
         iterable._fail_with_undefined_error()
-    for item in iterable:
+    return _rounds(context[ROUNDS], iter(iterable))
+
+
+def _rounds(rounds: list[int], items: Iterator[Any]) -> Iterator[Any]:
+    for item in items:
         rounds[0] += 1
         if rounds[0] > MAX_ITERATIONS:
             raise LimitError(f"the loops of this template go through more than {MAX_ITERATIONS} rounds")

@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from .definitions import Use
 from .documents import Node, Position, Problems
-from .evaluation import is_template
+from .evaluation import in_braces, is_template
 from .mixed_conditions import as_one_expression
 from .parameters import Parameter
+from .places import place_in
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
 from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
@@ -16,6 +17,10 @@ from .wording import like, nearest, shown, unknown, unlike
 
 MAX_TEMPLATES = 20_000
 """Parts of all templates of a definition: reading takes about 30 µs for each."""
+
+MAX_PLACED = 128 * 1024
+"""Characters of templates in which the places of problems are looked for, one by one; any other is told where its
+template begins."""
 
 MAX_UNDECLARED = 50
 """Names that are not declared and are compared with those that are."""
@@ -35,10 +40,12 @@ class TemplateChecks:
         self.mentions: dict[str, set[Mention]] = {}
         self.undeclared: dict[str, Position] = {}
         self.secrets: Collection[str] = ()
+        self._problems = problems
         self._add = problems.add
         self._parameters = parameters
         self._order = order
         self._parts = 0
+        self._room = MAX_PLACED
 
     def check(
         self,
@@ -126,7 +133,7 @@ class TemplateChecks:
         try:
             mentioned = read(node.value)
         except TemplateError as error:
-            self._add(node.at, error.message)
+            self._add(self._place(node, error.place), error.message)
             return
         self._parts += mentioned.size
         if self._parts > MAX_TEMPLATES:
@@ -138,34 +145,56 @@ class TemplateChecks:
         behind_dashes = self._behind_dashes(mentioned.steps)
         for root in sorted(mentioned.roots - known - {"range", "dict"} - behind_dashes):
             told = _ONLY_IN_LOOPS.format(root) if root in LOOP_NAMES else unknown("name", root, known)
-            self._add(node.at, f"{told} (in a template)")
+            self._add(self._place_of(node, root), f"{told} (in a template)")
         for parameter in sorted(mentioned.parameters - self._parameters.keys() - of_loop):
-            self._note_undeclared(parameter, node.at)
+            self._note_undeclared(parameter, node)
         for root, secret in sorted(mentioned.members, key=str):
             if root == "secrets" and secret is not None and secret not in self.secrets:
                 declared = ", ".join([*self.secrets, secret])
-                self._add(node.at, f"`{secret}` is not among the secrets; write `secrets: [{declared}]` at the top")
+                at = self._place_of(node, "secrets", secret)
+                self._add(at, f"`{secret}` is not among the secrets; write `secrets: [{declared}]` at the top")
         for step in sorted(mentioned.steps):
             if (problem := self._problem_with_step(step, before, name)) is not None:
-                self._add(node.at, problem)
+                self._add(self._place_of(node, "steps", step), problem)
         for step, each in sorted(mentioned.fields):
             if step in self._order.steps and each not in STEP_FIELDS:
-                self._add(node.at, f"`steps.{step}` has no `{each}`; it has: {', '.join(STEP_FIELDS)}")
+                at = self._place_of(node, "steps", step, each)
+                self._add(at, f"`steps.{step}` has no `{each}`; it has: {', '.join(STEP_FIELDS)}")
         if mentioned.computed_env:
-            self._add(node.at, "the name of a variable in `env` must be written out, so that it can be recorded")
+            told = "the name of a variable in `env` must be written out, so that it can be recorded"
+            self._add(self._place_of(node, "env"), told)
 
-    def _note_undeclared(self, parameter: str, at: Position) -> None:
+    def _place_of(self, node: Node, *way: str) -> Position:
+        """Return where a template, or a condition, uses `a.b`, given as its parts."""
+        from .expressions import place_of_member  # only when something is wrong
+
+        text: str = node.value
+        if len(text) > self._room:
+            return node.at
+        if is_template(text):
+            return self._place(node, place_of_member(text, *way))
+        before = len("{{ ") - (len(text) - len(text.lstrip()))
+        return self._place(node, place_of_member(in_braces(text), *way) - before)
+
+    def _place(self, node: Node, place: int) -> Position:
+        """Return where a character of a text stands; where the text begins, if that is its first one or not known."""
+        text = self._problems.texts.get(node.at.file)
+        self._room -= len(node.value)
+        return node.at if place <= 0 or text is None or self._room < 0 else place_in(text, node.at, node.value, place)
+
+    def _note_undeclared(self, parameter: str, node: Node) -> None:
         """Note a parameter that is not declared and may be given all the same, unless its name is nearly another's."""
         if parameter in self.undeclared:
             return
         is_compared = len(self.undeclared) < MAX_UNDECLARED  # which takes time
         near = nearest(parameter, sorted(self._parameters)) if is_compared else None
         if near is not None:
-            self._add(at, f"{like('parameter', parameter, near)} (in a template)")
+            self._add(self._place_of(node, "args", parameter), f"{like('parameter', parameter, near)} (in a template)")
         elif parameter.isidentifier():
-            self.undeclared[parameter] = at
+            self.undeclared[parameter] = node.at
         else:
-            self._add(at, f"{unlike('parameter', parameter, self._parameters)} (in a template)")
+            told = unlike("parameter", parameter, self._parameters)
+            self._add(self._place_of(node, "args", parameter), f"{told} (in a template)")
 
     def _behind_dashes(self, steps: frozenset[str]) -> set[str]:
         """Return the names that `steps.a-b` seems to mention: what is meant is told for `steps.a`."""

@@ -48,20 +48,20 @@ MAX_SECONDS_HERE = 0.02
 
 
 class TemplateError(FlujoError, ValueError):
-    """A template could not be read or rendered. `line` is the line in it, counted from 1."""
+    """A template could not be read or rendered. `source` is the template, if it is known which one, and `place` where
+    in it what is meant begins, in characters."""
 
     reason = "INVALID_FIELD"
     type = "TemplateError"
 
-    def __init__(self, message: str, line: int = 1) -> None:
+    def __init__(self, message: str, source: str = "", place: int = 0) -> None:
         super().__init__(message)
-        self.line = line
+        self.source, self.place = source, place
 
 
-class ConditionError(FlujoError, ValueError):
+class ConditionError(TemplateError):
     """A condition gave neither true nor false."""
 
-    reason = "INVALID_FIELD"
     type = "ConditionError"
 
 
@@ -94,12 +94,23 @@ def references(source: str) -> References:
     try:
         return _references(parsed(source))
     except EvaluationError as error:
-        raise TemplateError(error.message, error.line) from error
+        raise TemplateError(error.message, error.source, error.place) from error
 
 
 def condition_references(source: str) -> References:
     """Return what a condition mentions; raises TemplateError when it is malformed."""
-    return references(source if is_template(source) else in_braces(source))
+    try:
+        return references(source if is_template(source) else in_braces(source))
+    except TemplateError as error:
+        raise _as_written(source, error) from error
+
+
+def _as_written(condition: str, error: TemplateError) -> TemplateError:
+    """Return an error of a condition as one of its text, be that with braces or without."""
+    if is_template(condition):
+        return error
+    added = len("{{ ") - (len(condition) - len(condition.lstrip()))
+    return TemplateError(error.message, condition, max(0, error.place - added))
 
 
 async def render(value: Any, names: Names) -> Any:
@@ -109,7 +120,7 @@ async def render(value: Any, names: Names) -> Any:
     except TooHeavy:
         pass
     except EvaluationError as error:
-        raise TemplateError(error.message) from error
+        raise TemplateError(error.message, error.source, error.place) from error
     return await _rendered_apart(value, names)
 
 
@@ -119,12 +130,16 @@ async def holds(condition: bool | str, names: Names) -> bool:
         return condition
     if (word := condition.strip().lower()) in ("true", "false"):
         return word == "true"
-    value = await render(condition if is_template(condition) else in_braces(condition), names)
+    try:
+        value = await render(condition if is_template(condition) else in_braces(condition), names)
+    except TemplateError as error:
+        raise _as_written(condition, error) from error
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lower() in ("true", "false"):
         return value.strip().lower() == "true"
-    raise ConditionError(f"the condition {condition!r} gave {shown(value)}, which is neither true nor false")
+    told = f"the condition {condition!r} gave {shown(value)}, which is neither true nor false"
+    raise ConditionError(told, condition)
 
 
 # -- here, or elsewhere -----------------------------------------------------------------------------------------------
@@ -167,7 +182,7 @@ def _rendered_elsewhere(value: Any, names: Names, asked: Request) -> Any:
     try:
         return workers.render(value, _mentioned(sources, names), asked)
     except EvaluationError as error:
-        raise TemplateError(_with_excerpt(error.message, sources)) from error
+        raise TemplateError(_with_excerpt(error.message, sources), error.source, error.place) from error
 
 
 def _with_excerpt(message: str, sources: list[str]) -> str:

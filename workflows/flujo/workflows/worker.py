@@ -3,8 +3,9 @@
     python -c "…; main()"        requests on standard input, answers on standard output
 
 A request is a length and marshal's bytes of (value, names): every text in the value is rendered with the names. The
-answer is (True, value) or (False, message). The limits are of the process, so they hold whatever a template does:
-processor time by a timer whose signal ends it, memory by the size of its address space where the system limits that.
+answer is (True, value) or (False, (message, template, place)). The limits are of the process, so they hold whatever a
+template does: processor time by a timer whose signal ends it, memory by the size of its address space where the system
+limits that.
 The worker ends with its standard input, which ends with the process that started it.
 """
 
@@ -43,9 +44,10 @@ def main() -> None:
             answer = marshal.dumps((True, answered(*marshal.loads(request))))
             is_spent = False
         except EvaluationError as error:
-            answer, is_spent = marshal.dumps((False, error.message)), False
+            answer, is_spent = marshal.dumps((False, (error.message, error.source, error.place))), False
         except MemoryError:
-            answer, is_spent = marshal.dumps((False, f"it needs more than {MEMORY_MIB} MiB of memory")), True
+            told = f"it needs more than {MEMORY_MIB} MiB of memory"
+            answer, is_spent = marshal.dumps((False, (told, "", 0))), True
         signal.setitimer(signal.ITIMER_PROF, 0)
         answers.write(len(answer).to_bytes(LENGTH) + answer)
         answers.flush()
@@ -80,8 +82,9 @@ def map_texts(value: Any, change: Any) -> Any:
 def _evaluated(source: str, names: dict[str, Any]) -> Any:
     try:
         return evaluate(source, names)
-    except MemoryError:
-        raise EvaluationError(f"{excerpt(source)}: it needs more than {MEMORY_MIB} MiB of memory") from None
+    except (MemoryError, SystemError):  # the latter from C that lost the former
+        told = f"{excerpt(source)}: it needs more than {MEMORY_MIB} MiB of memory"
+        raise EvaluationError(told, source) from None
 
 
 def read_message(stream: BinaryIO) -> bytes | None:

@@ -104,7 +104,7 @@ class Workers:
         finally:
             self._room.release()
         if not is_value:
-            raise EvaluationError(answer)
+            raise EvaluationError(*answer)
         return answer
 
     def close(self) -> None:

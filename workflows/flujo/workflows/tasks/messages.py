@@ -8,9 +8,10 @@ from typing import Any
 
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import GivenUp, may_block
+from flujo.workflows.places import position_in
 from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.sandbox import NotRun
-from flujo.workflows.templates import render
+from flujo.workflows.templates import TemplateError, render
 from flujo.workflows.texts import as_text
 
 from .files import beside_or_inside, inside, read_text, write_text
@@ -116,7 +117,7 @@ async def template(call: TaskCall) -> Any:
     """Render a text, given as `template` or found in `file`; return it, or write it to `output`."""
     if "file" in call.inputs:
         source = await may_block(lambda _: read_text(beside_or_inside(call, call.inputs["file"]), "utf-8"))
-        text = as_text(await render(source, call.context))
+        text = as_text(await _rendered(source, call))
     else:
         text = as_text(call.inputs["template"])  # rendered already, as every input is
     if "output" not in call.inputs:
@@ -127,3 +128,12 @@ async def template(call: TaskCall) -> Any:
         return {"path": str(target), "size": write_text(target, text, "utf-8", given_up)}
 
     return await may_block(write)
+
+
+async def _rendered(source: str, call: TaskCall) -> Any:
+    """Return what the template in a file gives; raises TemplateError with the place in that file."""
+    try:
+        return await render(source, call.context)
+    except TemplateError as error:
+        at = position_in(source, error.place)
+        raise TemplateError(f"{call.inputs['file']}:{at.line}:{at.column}: {error.message}") from error
