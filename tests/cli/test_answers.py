@@ -92,6 +92,8 @@ CALLS: list[tuple[str, list[str]]] = [
     ("diff", ["diff", "failed", "done"]),
     ("stats", ["stats"]),
     ("signal", ["signal", "gate", "go"]),
+    ("approve", ["approve", "gate"]),
+    ("reject", ["reject", "gate", "go"]),
     ("pause", ["pause", "gate"]),
     ("unpause", ["unpause", "held", "--no-wait"]),
     ("cancel", ["cancel", "gate"]),
@@ -111,6 +113,7 @@ CALLS: list[tuple[str, list[str]]] = [
     ("doctor", ["doctor"]),
     ("token create", ["token", "create", "ada", "--role", "viewer"]),
     ("token list", ["token", "list"]),
+    ("config", ["config"]),
     ("version", ["version"]),
 ]
 

@@ -57,6 +57,8 @@ ROWS = {
     "top": Row("top", "top --since soon", 2, "soon"),
     "stats": Row("stats", "stats --window soon", 2, "soon"),
     "signal": Row("signal asked-{n} go", "signal nobody go", 3, NOBODY),
+    "approve": Row("approve answered-{n}", "approve nobody", 3, NOBODY),
+    "reject": Row("reject refused-{n} go", "reject nobody", 3, NOBODY),
     "pause": Row("pause other-gate", "pause nobody", 3, NOBODY),
     "unpause": Row("unpause held-{n} --no-wait", "unpause nobody", 3, NOBODY),
     "cancel": Row("cancel doomed-{n}", "cancel nobody", 3, NOBODY),
@@ -82,6 +84,7 @@ ROWS = {
     "token list": Row("token list", "token list more", 2, "unexpected extra argument"),
     "token revoke": Row("token revoke bob-{n}", "token revoke nobody", 2, "nobody", prints_json=False),
     "completion": Row("completion bash", "completion powershell", 2, "powershell", prints_json=False),
+    "config": Row("config", "config more", 2, "unexpected extra argument"),
     "version": Row("version", "version 2", 2, "unexpected extra argument"),
     "clean": Row("clean --workflow-id cleaned-{n}", "clean --workflow-id nobody", 3, NOBODY),
     "lens list": Row("lens list", "lens list --limit 0", 2, "--limit"),
@@ -92,7 +95,7 @@ ROWS = {
 }
 
 WITHOUT_A_SERVER = {
-    *("validate", "tasks", "schema", "init", "completion", "version", "serve", "doctor"),
+    *("validate", "tasks", "schema", "init", "completion", "config", "version", "serve", "doctor"),
     *("db info", "db migrate", "db restore", "db copy", "token create", "token list", "token revoke"),
 }
 """Commands that are about files, or about a store itself. What they do is no server's business."""
@@ -103,7 +106,7 @@ OF_A_FLEET = {"hosts", "drain"}
 """Commands for kernels on many hosts. tests/cli/test_postgres.py has their tables, their JSON and their errors; a store
 on one host refuses them."""
 
-WAITERS = ("asked", "held", "doomed")
+WAITERS = ("asked", "answered", "refused", "held", "doomed")
 SPARE = ("old", "aged", "cleaned", "seen", "lens-aged")
 """Beginnings of the ids of runs that a call uses up, of each one for every call: some wait, some have ended."""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 
 from flujo.cli import command_index
-from flujo.cli.nearest import SYNONYMS
+from flujo.cli.other_tools import COMMANDS, OPTIONS
+from flujo.cli.program import program
+from flujo.cli.session import Session
 
 from .conftest import Flujoctl
 
@@ -21,10 +24,18 @@ steps:
 @pytest.mark.parametrize(
     ("arguments", "meant", "way_on"),
     [
-        (("lsit",), "list", "list --help"),
-        (("status", "r"), "inspect", "inspect --help"),
-        (("stop", "r"), "cancel", "cancel --help"),
-        (("rm", "r"), "delete", "delete --help"),
+        (("lsit",), "list", "list"),
+        (("lsit", "--status", "failed"), "list", "list --status failed"),
+        (("status", "r"), "inspect", "inspect r"),
+        (("stop",), "cancel", "cancel --help"),
+        (("stop", "r"), "cancel", "cancel r"),
+        (("kill", "r"), "cancel", "cancel r"),
+        (("rm", "r"), "delete", "delete r"),
+        (("backup", "r.db"), "db backup", "db backup r.db"),
+        (("examples",), "init --list", "init --list"),
+        (("exec", "r", "ls"), "run", "run --help"),
+        (("workflow", "list"), "list", "list"),
+        (("job", "view", "r"), "inspect", "inspect r"),
         (("help", "resum"), "resume", "resume --help"),
         (("db", "chek"), "check", "db check --help"),
         (("lens", "lst"), "list", "lens list --help"),
@@ -37,7 +48,7 @@ def test_an_unknown_command_is_answered_with_the_nearest(
     """By its letters, or by what other tools call it; and with what to type."""
     ended = flujoctl(*arguments)
 
-    unknown = next(word for word in reversed(arguments) if word != "r")
+    unknown = next(word for word in (arguments[1:] if arguments[0] in ("help", "db", "lens") else arguments))
     assert (ended.code, ended.out) == (2, "")
     assert (
         ended.err.splitlines()[0] == f"error[unknown-command]: there is no command {unknown!r}; did you mean {meant!r}?"
@@ -67,8 +78,112 @@ def test_a_word_like_no_command_names_none(flujoctl: Flujoctl) -> None:
 
 def test_the_words_of_other_tools_are_no_commands_and_lead_to_one() -> None:
     """A synonym of a command that exists under this name would never be used."""
-    assert not SYNONYMS.keys() & {*command_index.COMMANDS, *command_index.ALIASES, *command_index.HIDDEN}
-    assert set(SYNONYMS.values()) <= command_index.COMMANDS.keys()
+    assert not COMMANDS.keys() & {*command_index.COMMANDS, *command_index.ALIASES, *command_index.HIDDEN}
+    assert {words.split()[0] for words in COMMANDS.values()} <= command_index.COMMANDS.keys()
+
+
+def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are() -> None:
+    """And stand for none that the command has itself."""
+    context = click.Context(program, obj=Session())
+    for option, of_commands in OPTIONS.items():
+        for name, instead in of_commands.items():
+            commands = [program.get_command(context, each) for each in ([name] if name else command_index.COMMANDS)]
+            known = [
+                {word for parameter in command.params for word in (*parameter.opts, *parameter.secondary_opts)}
+                for command in commands
+                if command
+            ]
+            assert known, (option, name)
+            assert not name or option not in known[0], (option, name)
+            first = instead.words.split()[:1]
+            if first == ["flujoctl"]:
+                assert program.get_command(context, instead.words.split()[1]) is not None
+            elif first:
+                assert any(first[0] in words for words in known), (option, name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told", "line"),
+    [
+        ("list -A", "did you mean --all?", "list --all"),
+        ("list -w --status failed", "did you mean `flujoctl top`?", "top --status failed"),
+        ("list --watch", "did you mean `flujoctl top`?", "top"),
+        ("list -f status=failed", "did you mean --status?", "list --status failed"),
+        ("list --filter label=team=a", "did you mean --status?", "list --label team=a"),
+        ("list -L 3", "did you mean --limit?", "list --limit 3"),
+        ("list --json id,status", "did you mean -o json?", "list -o json"),
+        ("list --no-trunc", "did you mean -o wide?", "list -o wide"),
+        ("list --context prod", "did you mean --server?", "list --server prod"),
+        ("get r -w", "did you mean `flujoctl watch`?", "watch r"),
+        ("describe r -f", "did you mean `flujoctl watch`?", "watch r"),
+        ("logs r --since=1h", "did you mean --tail 100?", "logs r --tail 100"),
+        ("logs r --since 1h", "did you mean --tail 100?", "logs r --tail 100"),
+        ("logs -fc work r", "did you mean --step?", None),
+        ("wait r --for=condition=complete", "leave it out:", "wait r"),
+        ("wait --for completed r", "leave it out:", "wait r"),
+        ("watch --exit-status r", "leave it out:", "watch r"),
+        ("delete -f r", "did you mean --force?", "delete --force r"),
+        ("run --name r w.yaml", "did you mean --id?", "run --id r w.yaml"),
+        ("run -f w.yaml", "leave it out:", "run w.yaml"),
+        ("list --statsu failed", "did you mean --status?", "list --status failed"),
+        ("list --status failled", "did you mean 'failed'?", "list --status failed"),
+        ("get r -o jsonpath={.status}", "did you mean 'json'?", "get r -o json"),
+    ],
+)
+def test_an_option_of_another_tool_is_answered_with_the_line_that_was_meant(
+    typed: str, told: str, line: str | None, flujoctl: Flujoctl
+) -> None:
+    """It can be typed as printed."""
+    ended = flujoctl(*typed.split())
+
+    message, *hints = ended.err.splitlines()
+    assert (ended.code, ended.out) == (2, "")
+    assert told in message
+    assert hints == [f"try: flujoctl {line or typed.split()[0] + ' --help'}"]
+
+
+@pytest.mark.parametrize("typed", ["get run r", "describe run r", "explain workflow r", "logs run r"])
+def test_a_noun_before_an_id_is_left_out_of_the_line_to_type(typed: str, flujoctl: Flujoctl) -> None:
+    """As kubectl has it."""
+    verb, _, run_id = typed.split()
+
+    assert flujoctl(*typed.split()).err.splitlines()[1:] == [f"try: flujoctl {verb} {run_id}"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("run list", "list"),
+        ("run list --status failed", None),
+        ("run view r", "inspect r"),
+        ("run watch r", "watch r"),
+        ("run rerun r", "retry r"),
+        ("run delete r", "delete r"),
+    ],
+)
+def test_a_command_behind_run_is_told_to_stand_alone(typed: str, line: str | None, flujoctl: Flujoctl) -> None:
+    """As gh has it; a file of that name would be run."""
+    ended = flujoctl(*typed.split())
+
+    assert ended.code == 2
+    if line is not None:
+        assert ended.err.splitlines() == [
+            f"error[unknown-command]: there is no file {typed.split()[1]!r}, and `run` takes one; "
+            f"did you mean `flujoctl {line}`?",
+            f"try: flujoctl {line}",
+        ]
+
+
+@pytest.mark.parametrize("verb", ["inspect", "explain", "logs", "events", "wait"])
+def test_who_names_no_run_is_told_of_the_newest(verb: str, flujoctl: Flujoctl, folder: Path) -> None:
+    """The first line to type works."""
+    (folder / "small.yaml").write_text("name: small\nsteps: [{name: a, task: noop}]\n")
+    flujoctl("run", "small.yaml", "--id", "r")
+
+    hints = flujoctl(verb).err.splitlines()[1:]
+
+    assert hints[:2] == [f"try: flujoctl {verb} @last  # the newest run", "try: flujoctl list  # shows the ids"]
+    assert flujoctl(verb, "@last").code == 0
 
 
 def test_help_with_a_command_is_its_help(flujoctl: Flujoctl) -> None:

@@ -50,7 +50,7 @@ def nearest_setting(here: Path, name: str) -> str | None:
 
     Raises StoreUrlError for a file that cannot be read, and for what is no text; UntrustedOwnerError for a file of
     another user."""
-    file = _settings_file(here)
+    file = settings_file(here)
     return None if file is None else _setting(file, name)
 
 
@@ -85,12 +85,13 @@ def workspaces_beside(path: Path) -> Path:
 
 
 def _from_settings(here: Path) -> str | None:
-    file = _settings_file(here)
+    file = settings_file(here)
     store = None if file is None else _setting(file, "store")
     return None if file is None or store is None else anchored(store, file.parent)
 
 
-def _settings_file(here: Path) -> Path | None:
+def settings_file(here: Path) -> Path | None:
+    """Return the nearest flujo.toml upwards; None if there is none."""
     files = (folder / "flujo.toml" for folder in (here, *here.parents))
     return next((file for file in files if os.path.isfile(file)), None)
 

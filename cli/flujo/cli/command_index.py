@@ -43,6 +43,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "Act on runs",
         (
             ("signal", "send a run the signal it waits for"),
+            ("approve", "say yes to a run that waits for a person"),
+            ("reject", "say no to a run that waits for a person"),
             ("pause", "stop runs before their next step"),
             ("unpause", "continue a paused run"),
             ("cancel", "stop runs"),
@@ -77,6 +79,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Other",
         (
+            ("config", "show which store or server is used, and which setting says so"),
             ("completion", "print the completion script of a shell"),
             ("version", "show the versions in use"),
         ),
@@ -141,7 +144,8 @@ def overview() -> str:
     for title, commands in SECTIONS:
         lines += [f"{title}:", *(f"  {name:<12}{summary}" for name, summary in commands), ""]
     lines += ["Options, before or after the command:"]
-    lines += [f"  {option:<22}{meaning}" for option, meaning in SHARED_OPTIONS]
-    lines += ["  --version             show the version and exit", ""]
+    options = [*SHARED_OPTIONS, ("--version", "show the version and exit")]
+    width = max(len(option) for option, _ in options) + 2
+    lines += [*(f"  {option:<{width}}{meaning}" for option, meaning in options), ""]
     lines += ["More about a command: flujoctl help COMMAND", ""]
     return "\n".join(lines)

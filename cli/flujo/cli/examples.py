@@ -100,6 +100,11 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         'flujoctl signal approval-1 approve \'{"by": "Ada"}\' --strict --resume',
         "flujoctl signal approve --workflow approval --dry-run  # without it: to all of them",
     ),
+    "approve": (
+        "flujoctl approve approval-1 --resume",
+        "flujoctl approve approval-1 approve --by Ada --comment 'looks good'",
+    ),
+    "reject": ("flujoctl reject approval-1 --comment 'not on a Friday'",),
     "pause": (
         "flujoctl pause approval-1 --reason 'maintenance tonight'",
         "flujoctl pause --workflow approval --yes",
@@ -155,6 +160,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl completion zsh > ~/.zfunc/_flujoctl",
         "flujoctl completion fish > ~/.config/fish/completions/flujoctl.fish",
     ),
+    "config": ("flujoctl config", "flujoctl config -o json"),
     "version": ("flujoctl version -o json",),
     "db check": ("flujoctl db check", "flujoctl db check -o json"),
     "db info": ("flujoctl db info",),

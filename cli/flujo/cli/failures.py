@@ -157,6 +157,29 @@ class UnexpectedSignalError(FlujoError):
         self.run_id, self.name, self.expected = run_id, name, tuple(expected)
 
 
+class UnclearSignalError(FlujoError):
+    """A run is to be approved or rejected, and waits for no signal or for several; nothing was sent.
+
+    Name one of the signals that the message lists behind the id, or send it with `flujoctl signal` before it is
+    waited for.
+    """
+
+    reason = "SIGNAL_UNCLEAR"
+    reason_code = "signal-unclear"
+
+    def __init__(self, run_id: str, expected: Sequence[str]) -> None:
+        waits = (
+            f"waits for several signals: {', '.join(expected)}"
+            if expected
+            else "waits for no signal now that is not there already"
+        )
+        super().__init__(
+            f"run {run_id!r} {waits}; nothing was sent",
+            [*(f"flujoctl approve {run_id} {quote(each)}" for each in expected), f"flujoctl explain {run_id}"],
+        )
+        self.run_id, self.expected = run_id, tuple(expected)
+
+
 class FileInTheWayError(FlujoError):
     """Something is already where a file should go; it is left as it is.
 
@@ -206,6 +229,7 @@ EXIT_CODES |= {
     NothingToResumeError: 3,
     AmbiguousRunError: 4,
     UnexpectedSignalError: 4,
+    UnclearSignalError: 4,
 }
 
 

@@ -45,6 +45,8 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         if not found:
             if given in ("run", "runs"):
                 missing.hints = ("leave the word out: all commands are about runs", *missing.hints)
+            elif given.startswith(("run/", "runs/")):
+                missing.hints = (f"leave {given.partition('/')[0]}/ out: all commands are about runs", *missing.hints)
             raise
     if len(found) > 1:
         raise AmbiguousRunError(f"{given!r} matches several runs", found)

@@ -32,7 +32,7 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            refuse_unknown(ctx, args[0], self.list_commands(ctx))
+            refuse_unknown(ctx, args[0], args[1:], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
 

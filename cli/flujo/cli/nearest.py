@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NoReturn
 
 import click
 
+from .other_tools import COMMANDS, NOUNS
 from .usage import UnknownCommand
-
-SYNONYMS = {
-    "status": "inspect",
-    "info": "inspect",
-    "log": "logs",
-    "output": "logs",
-    "history": "events",
-    "stop": "cancel",
-    "kill": "cancel",
-    "abort": "cancel",
-    "rm": "delete",
-    "remove": "delete",
-    "start": "run",
-    "server": "serve",
-    "check": "validate",
-    "lint": "validate",
-    "restart": "retry",
-    "rerun": "retry",
-    "approve": "signal",
-    "send": "signal",
-    "reject": "signal",
-    "why": "explain",
-    "tail": "watch",
-    "exec": "run",
-    "execute": "run",
-    "submit": "run",
-    "apply": "run",
-    "create": "init",
-    "new": "init",
-    "terminate": "cancel",
-    "continue": "resume",
-    "clone": "fork",
-    "copy": "fork",
-    "dag": "graph",
-    "draw": "graph",
-    "monitor": "top",
-    "cleanup": "prune",
-    "purge": "prune",
-    "gc": "prune",
-    "backup": "db",
-    "restore": "db",
-    "migrate": "db",
-    "vacuum": "db",
-}
-"""Words of other tools for our commands."""
-
 
 _STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
 
@@ -82,16 +37,43 @@ def nearest_choice(error: click.BadParameter) -> str | None:
     given = re.match(r"'(.*)' is not one of ", error.message)
     if not isinstance(kind, click.Choice) or given is None:
         return None
-    return nearest(given[1], [str(choice) for choice in kind.choices])
+    choices = [str(choice) for choice in kind.choices]
+    return nearest(given[1], choices) or next((each for each in choices if given[1].startswith(each)), None)
 
 
-def refuse_unknown(ctx: click.Context, name: str, known: Collection[str]) -> NoReturn:
+def _behind_noun(rest: Sequence[str], known: Collection[str]) -> str:
+    """Return the command in `workflow list` and the like; "" if there is none."""
+    if not rest:
+        return "list"
+    return rest[0] if rest[0] in known else COMMANDS.get(rest[0], "")
+
+
+def refuse_unknown(ctx: click.Context, name: str, rest: Sequence[str], known: Collection[str]) -> NoReturn:
     """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
     path = "flujoctl" if ctx.info_name == "help" else ctx.command_path
-    meant = SYNONYMS[name] if SYNONYMS.get(name) in known else nearest(name, known)
+    meant = COMMANDS.get(name, "") if name not in NOUNS else _behind_noun(rest, known)
+    if meant.partition(" ")[0] not in known:
+        meant = nearest(name, known) or ""
     way_on = f"{path} {meant} --help" if meant else f"{path} --help"
     if name in _STATUSES and "list" in known:
         meant = f"list --status {name}"
         way_on = f"{path} {meant}"
     told = f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
-    raise UnknownCommand(told, ctx, way_on=way_on)
+    raise UnknownCommand(told, ctx, name=name, meant=meant or None, way_on=way_on)
+
+
+def refuse_command_for_file(ctx: click.Context, words: Sequence[str]) -> None:
+    """Raise UnknownCommand for `run list` and the like: other tools have a noun there, and the verb behind it."""
+    from os.path import exists
+    from shlex import join
+
+    from .command_index import ALIASES
+    from .command_index import COMMANDS as OURS
+
+    word = words[0]
+    meant = word if word in OURS or word in ALIASES else COMMANDS.get(word)
+    if meant is None or exists(word):
+        return
+    line = join(["flujoctl", *meant.split(), *words[1:]])
+    told = f"there is no file {word!r}, and `run` takes one; did you mean `{line}`?"
+    raise UnknownCommand(told, ctx, name=word, meant=None, way_on=line)

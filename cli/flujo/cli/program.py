@@ -12,9 +12,9 @@ from importlib import import_module
 import click
 
 from . import command_index
-from .nearest import nearest_choice, nearest_status, refuse_unknown
+from .nearest import refuse_unknown
 from .session import COMPLETE, Session, say, shared_options, tell
-from .usage import UnknownCommand, usage_code
+from .usage import usage_code
 
 USAGE = 2
 UNUSABLE = 5
@@ -35,7 +35,7 @@ class Program(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            refuse_unknown(ctx, args[0], (*command_index.COMMANDS, *command_index.ALIASES))
+            refuse_unknown(ctx, args[0], args[1:], (*command_index.COMMANDS, *command_index.ALIASES))
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -126,21 +126,19 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
 
 def _refuse(error: click.ClickException, arguments: Sequence[str], session: Session) -> int:
     """Print what is wrong with a command line; returns the exit code."""
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    hint = f"{context.command_path if context is not None else 'flujoctl'} --help"
-    if isinstance(error, UnknownCommand):
-        hint = error.way_on
+    from .retyping import what_was_meant
+
     session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
-    fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": [hint]}
     message = " ".join(error.format_message().split())
-    if isinstance(error, click.BadParameter) and (meant := nearest_choice(error)) is not None:
-        message = f"{message.removesuffix('.')}; did you mean {meant!r}?"
     if isinstance(error, click.NoSuchOption):  # each release of click words it in another way
-        status = nearest_status(error)
-        near = " or ".join([status] if status is not None else sorted(error.possibilities or ()))
-        message = f"No such option {error.option_name!r}" + (f"; did you mean {near}?" if near else "")
+        message = f"No such option {error.option_name!r}"
+    meant = what_was_meant(program, error, arguments)
+    if meant.told:
+        message = f"{message.removesuffix('.')}; {meant.told}"
+    fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": list(meant.lines)}
     if tell(session, usage_code(error), message, fields) and isinstance(error, click.UsageError):
-        say(f"try: {hint}")
+        for line in meant.lines:
+            say(f"try: {line}")
     return USAGE
 
 

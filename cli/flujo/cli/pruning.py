@@ -86,7 +86,7 @@ def selecting(*, age: bool = True) -> Callable[[Callable[..., Any]], Callable[..
             help="only runs with this status (default: all final ones)",
         ),
         click.option("--workflow", metavar="NAME", help="only runs of this workflow"),
-        click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
+        click.option("-l", "--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
         click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin with TEXT"),
         click.option(
             "--keep-last",

@@ -128,7 +128,7 @@ _OPTIONS = (
     ),
     click.option("--workflow", metavar="NAME", help="only runs of this workflow"),
     click.option("--pipeline", metavar="NAME", hidden=True),
-    click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
+    click.option("-l", "--label", "labels", metavar="NAME=TEXT", multiple=True, help="only runs with this label"),
     click.option("--id-prefix", metavar="TEXT", help="only runs whose ids begin with TEXT"),
     _instant("--since", "only runs created at WHEN or later"),
     _instant("--until", "only runs created before WHEN"),

@@ -6,11 +6,11 @@ import click
 
 
 class UnknownCommand(click.UsageError):
-    """There is no command of a name. `way_on` is what to type."""
+    """There is no command of a name. `meant` is the one that it is likely to be, and `way_on` what tells more of it."""
 
-    def __init__(self, message: str, ctx: click.Context, way_on: str) -> None:
+    def __init__(self, message: str, ctx: click.Context, *, name: str, meant: str | None, way_on: str) -> None:
         super().__init__(message, ctx)
-        self.way_on = way_on
+        self.name, self.meant, self.way_on = name, meant, way_on
 
 
 CODES: dict[str, tuple[type[click.ClickException], str]] = {

@@ -39,7 +39,7 @@ LIMIT = 50
 )
 @click.option("--limit", type=click.IntRange(1, 1000), metavar="N", help=f"list at most N runs (default {LIMIT})")
 @click.option("--page", metavar="TOKEN", help="continue where an earlier list ended")
-@click.option("--all", "everything", is_flag=True, help="list all runs instead of one page")
+@click.option("-a", "--all", "everything", is_flag=True, help="list all runs instead of one page")
 @click.option("--count", is_flag=True, help="show only how many runs match")
 def command(
     session: Session,

@@ -25,7 +25,7 @@ LOOK_SECONDS = 0.2
 @click.argument("run_id", metavar="ID")
 @click.option("--step", metavar="STEP", help="only what this step has printed, or the items of this loop")
 @click.option("--attempt", metavar="N", type=click.IntRange(1), help="only what was printed in this attempt")
-@click.option("--tail", metavar="N", type=click.IntRange(0), help="only the last N lines of what there is")
+@click.option("-n", "--tail", metavar="N", type=click.IntRange(0), help="only the last N lines of what there is")
 @click.option("-f", "--follow", is_flag=True, help="go on with what is printed, until the run has ended")
 @click.option("--no-prefix", is_flag=True, help="leave out the step and attempt before each line")
 def command(

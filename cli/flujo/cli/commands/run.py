@@ -14,6 +14,7 @@ from flujo.cli.failures import AmbiguousRunError
 from flujo.cli.find_run import refuse_active, run_to_resume
 from flujo.cli.foreground import advance, detach
 from flujo.cli.inputs import parse_inputs, parse_labels, parse_steps
+from flujo.cli.nearest import refuse_command_for_file
 from flujo.cli.output import emit
 from flujo.cli.previewing import preview_lines
 from flujo.cli.resume_run import resume_run
@@ -53,12 +54,14 @@ class RunRequest(NamedTuple):
     "--params-file", metavar="FILE", type=click.Path(path_type=Path), help="inputs from a YAML or JSON file; - is stdin"
 )
 @click.option("--id", "run_id", metavar="ID", help="the id of the run; attaches to an existing run with this id")
-@click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
+@click.option("-l", "--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
 @click.option(
     "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
 )
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
-@click.option("--detach", is_flag=True, help="leave the run to the server, or to a server of the store, and return")
+@click.option(
+    "-d", "--detach", is_flag=True, help="leave the run to a server, or to the kernels of the store, and return"
+)
 @click.option("--resume", is_flag=True, help="resume the one unfinished run of this workflow")
 @click.option("--from-step", metavar="STEP", help="with --resume: run again from this step on")
 @click.option("--flow", metavar="NAME", help="run the steps of this flow of the workflow; `all` for every step")
@@ -93,6 +96,9 @@ def command(
     YAML file or the name of a workflow the server was started with. Inputs are NAME=TEXT, which the workflow reads into
     the type it declares, or NAME:=JSON.
     """
+    is_remote = isinstance(session.target, ServerTarget)
+    if not is_remote:
+        refuse_command_for_file(click.get_current_context(), [target, *assignments])
     choice = StepChoice(flow, tuple(parse_steps(skip_steps)), start_from)
     if resume:
         from_step, choice = from_step or start_from, choice._replace(start_from=None)
@@ -105,7 +111,6 @@ def command(
         raise click.UsageError("a resumed run keeps the steps it was started with; leave --flow and --skip-steps out")
     if run_id is not None:
         check_run_id(run_id)
-    is_remote = isinstance(session.target, ServerTarget)
     if is_remote and workspace is not None:
         raise click.UsageError("a server makes the workspaces of its runs; leave --workspace out")
     if detach and (resume or not (is_remote or is_shared(session.target))):

@@ -43,7 +43,9 @@ LOOK_SECONDS = 1.0
 @click.option("--after", metavar="N", help="only events after event N; without ID: after the cursor N, or all with 0")
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 @click.option("--workflow", metavar="NAME", help="without ID: only runs of this workflow")
-@click.option("--label", "labels", metavar="NAME=TEXT", multiple=True, help="without ID: only runs with this label")
+@click.option(
+    "-l", "--label", "labels", metavar="NAME=TEXT", multiple=True, help="without ID: only those with this label"
+)
 @click.option("--id-prefix", metavar="TEXT", help="without ID: only runs whose ids begin with TEXT")
 @click.option("--parent", metavar="ID", help="without ID: only runs that this run has started")
 @click.option("--type", "types", metavar="KIND", multiple=True, help="without ID: only events of this kind")

@@ -1,0 +1,173 @@
+"""Say what was meant by a command line that is not valid: words that are told with the error, and the whole line to
+type, which is only shown if it can be read.
+
+Nothing is run: a line is read as click reads it, on a session of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from . import command_index
+from .nearest import nearest_choice, nearest_status
+from .other_tools import FILTERS, NOUNS, OPTIONS, Instead
+from .session import Session
+from .usage import UnknownCommand
+
+_READING = {name for title, commands in command_index.SECTIONS if title == "Look at runs" for name, _ in commands}
+"""Commands that do nothing to a run."""
+
+
+class Meant(NamedTuple):
+    """What is told behind the error, "" for nothing, and the lines that help, the likeliest first."""
+
+    told: str
+    lines: Sequence[str]
+
+
+def what_was_meant(root: click.Group, error: click.ClickException, arguments: Sequence[str]) -> Meant:
+    """Return what was meant by a command line that `error` refuses."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    overview = f"{context.command_path if context is not None else 'flujoctl'} --help"
+    told, words = "", None
+    if isinstance(error, UnknownCommand):
+        words, overview = _with_command(root, error, arguments), error.way_on
+    elif isinstance(error, click.NoSuchOption):
+        told, words = _with_option(error, arguments)
+    elif isinstance(error, click.BadParameter) and (value := nearest_choice(error)) is not None:
+        told, words = f"did you mean {value!r}?", _with_value(error, value, arguments)
+    elif isinstance(error, click.MissingParameter) and (lines := _ids(root, error, arguments)):
+        return Meant(told, lines)
+    if words is None and len(arguments) > 1 and arguments[1] in NOUNS:
+        words = [arguments[0], *arguments[2:]]
+    if words is not None and is_readable(root, words):
+        return Meant(told, [shlex.join(["flujoctl", *words])])
+    return Meant(told, [overview])
+
+
+def is_readable(root: click.Group, words: Sequence[str]) -> bool:
+    """True if a command line names a command that takes the rest of it."""
+    command: click.Command | None = root
+    context = click.Context(root, info_name="flujoctl", obj=Session())
+    left = list(words)
+    while isinstance(command, click.Group):
+        if not left or left[0].startswith("-"):
+            return False
+        command = command.get_command(context, left.pop(0))
+    if command is None:
+        return False
+    if {"--help", "-h"} & set(left):
+        return True
+    try:
+        with command.make_context(str(command.name), left, parent=context):
+            return True
+    except (click.ClickException, click.exceptions.Exit):
+        return False
+
+
+def _with_command(root: click.Group, error: UnknownCommand, arguments: Sequence[str]) -> list[str] | None:
+    """Return the line with the command that was meant. One of a verb alone is left out: it would do nothing."""
+    if error.meant is None or error.name not in arguments:
+        return None
+    place = list(arguments).index(error.name)
+    before, rest = list(arguments[:place]), list(arguments[place + 1 :])
+    meant = error.meant.split()
+    if error.name in NOUNS and rest:
+        rest = rest[1:]
+    if error.name in ("apply", "create") and rest[:1] in (["-f"], ["--filename"]):
+        rest = rest[1:]
+    if meant == ["run"] and not (rest and (":" in rest[0] or os.path.exists(rest[0]))):
+        return None  # `exec ID COMMAND` is nothing that there is here
+    words = [*before, *meant, *rest]
+    takes_nothing = not rest and len(meant) == 1 and not before and not _has_arguments(root, meant[0])
+    return words if rest or len(meant) > 1 or takes_nothing else None
+
+
+def _has_arguments(root: click.Group, name: str) -> bool:
+    command = root.get_command(click.Context(root), name)
+    return (
+        command is None
+        or isinstance(command, click.Group)
+        or any(isinstance(parameter, click.Argument) for parameter in command.params)
+    )
+
+
+def _with_option(error: click.NoSuchOption, arguments: Sequence[str]) -> tuple[str, list[str] | None]:
+    """Return what is told of an option that there is not, and the line with what was meant."""
+    name = "" if error.ctx is None else str(error.ctx.command.name)
+    of_commands = OPTIONS.get(error.option_name, {})
+    instead = of_commands.get(name) or of_commands.get("")
+    if (status := nearest_status(error)) is not None:
+        instead = Instead(status)
+    if instead is not None and instead.words.startswith("-") and not _has(error, instead.words.split()[0]):
+        instead = None
+    near = sorted(error.possibilities or ())
+    if instead is None:
+        told = f"did you mean {' or '.join(near)}?" if near else ""
+        return told, _replaced(error.option_name, Instead(near[0]), arguments) if len(near) == 1 else None
+    words = _filtered(error.option_name, arguments) or _replaced(error.option_name, instead, arguments)
+    if not instead.words:
+        return f"leave it out: {instead.because}", words
+    named = f"`{instead.words}`" if instead.words.startswith("flujoctl") else instead.words
+    return f"did you mean {named}?" + (f" ({instead.because})" if instead.because else ""), words
+
+
+def _has(error: click.NoSuchOption, option: str) -> bool:
+    return error.ctx is None or any(
+        option in (*parameter.opts, *parameter.secondary_opts) for parameter in error.ctx.command.params
+    )
+
+
+def _replaced(option: str, instead: Instead, arguments: Sequence[str]) -> list[str] | None:
+    """Return a line with something else in the place of an option, which may be one letter of several: `-aq`."""
+    for place, word in enumerate(arguments):
+        named, equals, value = word.partition("=")
+        is_one_of_several = re.fullmatch(r"-\w\w+", word) is not None and len(option) == 2 and option[1] in word
+        if named != option and not is_one_of_several:
+            continue
+        put, rest = instead.words.split(), list(arguments[place + 1 :])
+        if is_one_of_several and (letters := word[1:].replace(option[1], "", 1)):
+            put.append(f"-{letters}")
+        elif equals and not instead.takes_value and put:
+            put[-1] += f"={value}"
+        if instead.takes_value and not equals and rest and not rest[0].startswith("-"):
+            rest = rest[1:]
+        if put[:1] == ["flujoctl"]:
+            return [*put[1:], *arguments[1:place], *rest]
+        return [*arguments[:place], *put, *rest]
+    return None
+
+
+def _filtered(option: str, arguments: Sequence[str]) -> list[str] | None:
+    """Return the line with a filter of docker as the option that it is here; None if the option is none."""
+    if option not in ("-f", "--filter") or option not in arguments[:-1]:
+        return None
+    place = list(arguments).index(option)
+    name, equals, value = arguments[place + 1].partition("=")
+    if not equals or name not in FILTERS:
+        return None
+    return [*arguments[:place], FILTERS[name], value, *arguments[place + 2 :]]
+
+
+def _with_value(error: click.BadParameter, meant: str, arguments: Sequence[str]) -> list[str] | None:
+    given = re.match(r"'(.*)' is not one of ", error.message)
+    if given is None or given[1] not in arguments:
+        return None
+    return [meant if word == given[1] else word for word in arguments]
+
+
+def _ids(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:
+    """Return what helps who has left out the id of a run: the newest one where nothing is done to it."""
+    if error.param is None or error.ctx is None or error.param.name not in ("run_id", "run_ids"):
+        return ()
+    newest = [*arguments, "@last"]
+    lines = ["flujoctl list  # shows the ids", f"{error.ctx.command_path} --help"]
+    if error.ctx.command.name in _READING and is_readable(root, newest):
+        lines.insert(0, f"{shlex.join(['flujoctl', *newest])}  # the newest run")
+    return lines
