@@ -235,6 +235,7 @@ METHODS: dict[str, Callable[[Place], Awaitable[tuple[Operation, Call]]]] = {
     "prune": prune,
     "post": post,
     "take": reading(lambda handle, run: handle.take()),
+    "paused_with": reading(lambda handle, run: handle.paused_with("cancel")),
     "wait_for_posts": wait_for_posts,
     "load": reading(lambda handle, run: handle.load(run.summary.run_id)),
     "read_events": reading(lambda handle, run: handle.read_events(run.summary.run_id, run.summary.uid, 0, 9)),
@@ -255,7 +256,7 @@ METHODS: dict[str, Callable[[Place], Awaitable[tuple[Operation, Call]]]] = {
 
 def test_every_method_of_the_port_is_tried() -> None:
     """No method is forgotten."""
-    assert METHODS.keys() == StateBackend.__abstractmethods__ | {"read_runs", "integrity_beside_runs"}
+    assert METHODS.keys() == StateBackend.__abstractmethods__ | {"paused_with", "read_runs", "integrity_beside_runs"}
 
 
 class TornBackend(SQLiteBackend):

@@ -55,7 +55,7 @@ from flujo.kernel.errors import (
     StoreUrlError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.state import FINAL
+from flujo.kernel.state import FINAL, RunStatus
 
 from .pages import page_position, page_token, place
 from .selection import Families, chooser, matches, overlapping, prunable, tally
@@ -309,6 +309,14 @@ class InMemoryBackend(StateBackend):
         for id in ids:
             if (posted := self.store.inbox.get(id)) is not None and posted.uid == uid:
                 del self.store.inbox[id]
+
+    async def paused_with(self, kind: str) -> Sequence[tuple[str, str]]:
+        await self._enter()
+        asked = {posted.uid for posted in self.store.inbox.values() if posted.request.kind == kind}
+        if not asked:
+            return []
+        idle = (run.summary for run in self.store.runs.values() if run.summary.owner is None)
+        return [(run.run_id, run.uid) for run in idle if run.uid in asked and run.status == RunStatus.PAUSED]
 
     async def wait_for_posts(self) -> None:
         await self._enter()

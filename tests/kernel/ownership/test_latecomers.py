@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -11,7 +12,7 @@ import pytest
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Delivery, Kernel, Observer, RunFailed, RunStatus, Why, workflow
 from flujo.kernel.backend import Commit, Refused
-from flujo.kernel.errors import RunFinishedError
+from flujo.kernel.errors import RunFinishedError, StoreError
 from flujo.kernel.events import CancelRequested, SignalReceived
 from flujo.kernel.store.reading import post
 from kernel.flows import waiting
@@ -224,6 +225,7 @@ class LatePause(InMemoryBackend):
     def __init__(self, store: Any, *, after: bool = False) -> None:
         super().__init__(store)
         self.request: Callable[[], Awaitable[Any]] | None = None
+        self.dies = False  # as soon as the pause is written
         self._after = after
 
     async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
@@ -235,6 +237,8 @@ class LatePause(InMemoryBackend):
         refused = await super().append(commits)
         if request is not None and self._after:
             await request()
+        if self.dies:
+            self.kill()
         return refused
 
 
@@ -304,6 +308,53 @@ async def test_a_cancel_that_comes_with_a_pause_cancels_the_run(after: bool) -> 
     assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, "enough")
     assert "once" in state.requests
     assert harness.store.inbox == {}
+
+
+@pytest.mark.parametrize("heir", ["lives already", "opens later"])
+async def test_a_cancel_that_came_with_a_pause_outlives_the_kernel_that_had_no_time_to_see_it(heir: str) -> None:
+    """It dies between the two. Whoever goes on with its runs ends this one; one that does not know its workflow
+    leaves it to those that do, since it may have clean-ups."""
+    harness = Harness()
+    cleaned: list[str] = []
+
+    async def give_back() -> None:
+        cleaned.append("given back")
+
+    async def take_down(ctx: Context) -> None:
+        await ctx.step(give_back)
+
+    @workflow(clean_up=take_down)
+    async def careful(ctx: Context) -> Any:
+        await ctx.step(noted, name="first")
+        return await ctx.wait_signal("go")
+
+    backend = LatePause(harness.store)
+    async with AsyncExitStack() as stack:
+        other = await stack.enter_async_context(harness.kernel())
+        if heir == "lives already":
+            await stack.enter_async_context(harness.kernel(careful))
+        async with harness.kernel(careful, backend=backend) as kernel:
+            await kernel.start(careful, run_id="r")
+            await until(kernel, "r", "step_waiting")
+
+            async def cancel() -> None:
+                await post(other.backend, "r", CancelRequested("enough"), harness.clock.now())
+                backend.dies = True
+
+            backend.request = cancel
+            with suppress(StoreError):
+                await kernel.pause("r")
+            await recorded(harness, "r", "run_paused")
+        if heir == "opens later":
+            await anyio.wait_all_tasks_blocked()
+            assert harness.summary("r").status == RunStatus.PAUSED
+            await stack.enter_async_context(harness.kernel(careful))
+        with anyio.fail_after(5):
+            await recorded(harness, "r", "run_cancelled")
+
+        assert (await other.inspect("r")).cancel_reason == "enough"
+        assert harness.store.inbox == {}
+        assert cleaned == ["given back"]
 
 
 async def test_a_cancel_that_comes_with_a_pause_is_not_left_by_a_kernel_that_closes() -> None:

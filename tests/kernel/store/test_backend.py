@@ -10,6 +10,10 @@ import pytest
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Kernel
 from flujo.kernel.backend import StateBackend
+from flujo.kernel.events import CancelRequested, SignalReceived
+from flujo.kernel.store.reading import post
+from kernel.flows import waiting
+from kernel.harness import Harness
 
 PAGE = (Path(__file__).parents[3] / "docs" / "writing-a-backend.md").read_text()
 
@@ -43,6 +47,24 @@ async def test_a_backend_is_a_context_that_opens_for_reading_and_closes() -> Non
         await fail_inside()
 
     assert (opened, closed) == ([None], [True])
+
+
+async def test_a_backend_finds_what_was_asked_of_paused_runs_by_its_other_calls() -> None:
+    """One that does not know a quicker way: `paused_with` costs a page of the list and a call for each paused run."""
+    harness = Harness()
+    async with harness.kernel(waiting) as kernel, harness.backend() as reader:
+        for name in ("asked", "told", "goes on"):
+            await kernel.start(waiting, run_id=name.replace(" ", "-"))
+        for run_id in ("asked", "told"):
+            await kernel.pause(run_id)
+            await kernel.wait(run_id)
+        for run_id in ("asked", "goes-on"):
+            await post(reader, run_id, CancelRequested(), harness.clock.now())
+        await post(reader, "told", SignalReceived("go", "1"), harness.clock.now())
+
+        found = await StateBackend.paused_with(reader, "cancel")
+        assert found == await reader.paused_with("cancel")
+        assert [run_id for run_id, _ in found] == ["asked"]
 
 
 def test_a_backend_has_no_descriptor_unless_it_says_so() -> None:

@@ -79,6 +79,21 @@ async def a_final_run_takes_no_requests(harness: Harness) -> None:
 
 
 @behaviour
+async def paused_runs_are_found_by_what_was_asked_of_them(harness: Harness) -> None:
+    """By the kind of a request in the inbox, and only those that nobody owns."""
+    one, reader = await harness.open("one"), await harness.open(None)
+    idle = {name: (await create(one, creation(name, owner=None, status="paused")))[0] for name in "abc"}
+    await create(one, creation("owned", status="paused"), creation("waits", owner=None, status="waiting"))
+    for run_id in ("a", "a", "c", "owned", "waits"):
+        await reader.post(run_id, Request("cancel", "{}", 1))
+    await reader.post("b", Request("signal", '{"name": "n", "payload": "1"}', 1))
+
+    assert sorted(await one.paused_with("cancel")) == [("a", idle["a"].uid), ("c", idle["c"].uid)]
+    assert await reader.paused_with("signal") == [("b", idle["b"].uid)]
+    assert await reader.paused_with("pause") == []
+
+
+@behaviour
 async def posting_to_no_run_is_an_error(harness: Harness) -> None:
     """Posting to an id that is not there raises RunNotFoundError; so does an id in other letters."""
     one = await harness.open("one")

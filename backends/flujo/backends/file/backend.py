@@ -291,6 +291,9 @@ class FileBackend(StateBackend):
         if ids:
             await self._write(partial(self._store.discard, run_id, uid, ids))
 
+    async def paused_with(self, kind: str) -> Sequence[tuple[str, str]]:
+        return await self._read(partial(self._store.paused_with, kind))
+
     async def wait_for_posts(self) -> None:
         self._require_owner()
         while not await self._read(self._store.has_posts):  # noqa: ASYNC110 - other processes set no Event

@@ -55,7 +55,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     WorkflowNotFoundError,
 )
-from flujo.kernel.state import FINAL
+from flujo.kernel.state import FINAL, RunStatus
 
 from . import layout
 from .blobs import BLOBS, Blobs, size_of
@@ -404,6 +404,14 @@ class Store:
             if entry.summary.uid != uid:
                 raise RunReplacedError(run_id)
             return self._inboxes.of(entry)
+
+    def paused_with(self, kind: str) -> builtins.list[tuple[str, str]]:
+        """Return the paused runs without an owner that have a request of this kind, each as (run_id, uid)."""
+        with self._view.mutex:
+            paused = self._view.run_table.matching(RunFilter(statuses=(RunStatus.PAUSED,)))
+            idle = (entry for entry in paused if entry.summary.owner is None)
+            asked = (entry for entry in idle if any(each.request.kind == kind for each in self._inboxes.of(entry)))
+            return [(entry.summary.run_id, entry.summary.uid) for entry in asked]
 
     def stats(self, since: int, workflow: str | None) -> Sequence[WorkflowStats]:
         """Return what runs add up to, by workflow."""

@@ -416,6 +416,10 @@ class PostgresBackend(StateBackend):
         if ids:
             await self._read(lambda connection: connection.fetch(queries.DISCARD, uid, list(ids)))
 
+    async def paused_with(self, kind: str) -> Sequence[tuple[str, str]]:
+        found = await self._read(lambda connection: connection.fetch(queries.PAUSED_WITH, kind))
+        return [(str(run_id), str(uid)) for run_id, uid in found]
+
     async def wait_for_posts(self) -> None:
         self._require_owner()
         assert self._ears is not None

@@ -22,7 +22,7 @@ from flujo.kernel.backend import (
     size_of_rows,
 )
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError
-from flujo.kernel.state import FINAL, LIVE
+from flujo.kernel.state import FINAL, LIVE, RunStatus
 
 from . import journal, rows
 from .connection import Connection, Row
@@ -131,6 +131,10 @@ _POST = "INSERT INTO @.inbox (run, kind, body, at, checksum) VALUES ($1, $2, $3,
 
 TAKE = f"""
 SELECT {REQUEST} FROM @.inbox i JOIN @.runs r ON r.run = i.run WHERE r.owner = $1 ORDER BY i.id"""
+
+PAUSED_WITH = f"""
+SELECT DISTINCT r.run_id, r.uid FROM @.inbox i JOIN @.runs r ON r.run = i.run
+WHERE i.kind = $1 AND r.status = '{RunStatus.PAUSED}' AND r.owner IS NULL"""
 
 DISCARD = """
 DELETE FROM @.inbox i USING @.runs r WHERE r.run = i.run AND r.uid = $1 AND i.id = ANY($2::bigint[])"""

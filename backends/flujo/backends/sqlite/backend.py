@@ -373,6 +373,9 @@ class SQLiteBackend(StateBackend):
         if ids:
             await self._write(partial(queries.discard, uid, ids))
 
+    async def paused_with(self, kind: str) -> Sequence[tuple[str, str]]:
+        return [(str(run_id), str(uid)) for run_id, uid in await self._read(queries.paused_with(kind).rows)]
+
     async def wait_for_posts(self) -> None:
         self._require_owner()
         while True:

@@ -22,6 +22,7 @@ from flujo.kernel.backend import (
     size_of_rows,
 )
 from flujo.kernel.errors import RunNotFoundError
+from flujo.kernel.state import RunStatus
 
 from . import blobs, checksums, removals, segments
 from .connection import damage_error, is_damage
@@ -127,6 +128,14 @@ def requests_to(run: int) -> Statement:
     """Return the open requests to a run, as `checksums.posted_of` takes them."""
     sql = f"SELECT {checksums.REQUEST} FROM inbox JOIN runs USING (run) WHERE run = ? ORDER BY id"
     return Statement(sql, (run,))
+
+
+def paused_with(kind: str) -> Statement:
+    """Return (run_id, uid) of the paused runs without an owner that have an open request of this kind. CROSS JOIN
+    begins with the inbox, as above."""
+    idle = f"status = '{RunStatus.PAUSED}' AND owner IS NULL"
+    sql = f"SELECT DISTINCT run_id, uid FROM inbox CROSS JOIN runs ON runs.run = inbox.run WHERE kind = ? AND {idle}"
+    return Statement(sql, (kind,))
 
 
 def next_request() -> Statement:

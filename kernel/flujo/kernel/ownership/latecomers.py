@@ -61,6 +61,11 @@ class Latecomers:
             self._unanswered.discard(uid)
             self._is_due.set()
 
+    def left(self, run_id: str, uid: str) -> None:
+        """A kernel that is gone has not looked at the inbox of a run that it has paused: have that done here."""
+        self._ended.append(End(run_id, uid, anyio.current_time()))
+        self._is_due.set()
+
     def look(self) -> None:
         """Something was posted: have the inboxes of the runs that have ended, or end just now, looked at. Never
         waits."""

@@ -14,7 +14,9 @@ from functools import partial
 import anyio
 
 from flujo.kernel.durations import MICROSECONDS
-from flujo.kernel.errors import KernelClosedError, StoreError
+from flujo.kernel.errors import CorruptStoreError, KernelClosedError, RunNotFoundError, StoreError
+from flujo.kernel.journal.events import CancelRequested
+from flujo.kernel.journal.requests import request_kind
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary, is_overdue
 from flujo.kernel.store.listing import is_interrupted
@@ -63,6 +65,7 @@ class Recovery:
         self._tasks = parts.tasks
         self._recalls = parts.recalls
         self._alarm = parts.alarm
+        self._latecomers = parts.latecomers
         self._driver = driver
         self._takeover = takeover
         self._is_shared = parts.backend.capabilities.several_hosts
@@ -79,6 +82,7 @@ class Recovery:
         claimed in the background. Where kernels are on several hosts, it is this one's share of them. Raises
         StoreError."""
         count = await self.take_share() if self._is_shared else await self._adopt(None)
+        await self._look_at_paused()
         await self._warn_about_unregistered()
         return count
 
@@ -105,6 +109,7 @@ class Recovery:
         async with self._adopting:
             if count := await (self.take_share() if self._is_shared else self._adopt(owner)):
                 logger.warning("the kernel %s has died: %d of its runs go on here", owner, count)
+            await self._look_at_paused()
 
     def adoption_of(self, summary: RunSummary) -> Callable[[], Awaitable[None]] | None:
         """Return what adopts a run of this host that a dead owner has left, with all that this owner has left, and
@@ -274,6 +279,15 @@ class Recovery:
             except KernelClosedError:
                 return
         self._adopted.add(scan.owner or "")
+
+    async def _look_at_paused(self) -> None:
+        """Have runs cancelled that were paused by kernels that died before they saw that cancel: whoever asked for it
+        was told that it would be. What this kernel has no workflow for stays, and so do its clean-ups."""
+        for run_id, uid in await self._backend.paused_with(request_kind(CancelRequested()).name):
+            with suppress(RunNotFoundError, CorruptStoreError):
+                summary = await self._backend.load(run_id)
+                if self._registry.may_know(summary.workflow, summary.definition):
+                    self._latecomers.left(run_id, uid)
 
     async def _warn_about_unregistered(self) -> None:
         """Log which runs wait for a workflow to be registered; the newest of them, if they are many."""

@@ -22,6 +22,7 @@ import builtins
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from flujo.kernel.journal.rows import EventRow
+from flujo.kernel.journal.statuses import RunStatus
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
 from .fleet import Member
@@ -213,6 +215,22 @@ class StateBackend(ABC):
     async def wait_for_posts(self) -> None:
         """Return when `take` may have something new, at most 250 ms after it was posted; spurious returns are
         allowed."""
+
+    async def paused_with(self, kind: str) -> Sequence[tuple[str, str]]:
+        """Return the paused runs without an owner that have a request of this kind in their inbox, each as (run_id,
+        uid). Costs what lies in inboxes, where the backend knows how, and not what is stored."""
+        wanted = RunFilter(statuses=(RunStatus.PAUSED,))
+        found: builtins.list[tuple[str, str]] = []
+        page: str | None = None
+        while True:
+            listed = await self.list(wanted, limit=500, page=page)
+            for run in listed.runs:
+                with suppress(RunNotFoundError, RunReplacedError):
+                    posts = () if run.owner is not None else await self.requests(run.run_id, run.uid)
+                    if any(posted.request.kind == kind for posted in posts):
+                        found.append((run.run_id, run.uid))
+            if (page := listed.next) is None:
+                return found
 
     # -- reading ------------------------------------------------------------------------------------------------
 
