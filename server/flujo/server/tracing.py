@@ -133,10 +133,12 @@ def _span_maker() -> Callable[[Span, str], Any]:
 
     def make(span: Span, kind: str) -> Any:
         error = span.error
-        status = Status(StatusCode.UNSET) if error is None else Status(StatusCode.ERROR, f"{error[0]}: {error[1]}")
+        status = Status(StatusCode.UNSET)
+        if error is not None:
+            status = Status(StatusCode.ERROR, _valid(f"{error[0]}: {error[1]}"))
         told = {**span.attributes, **({} if error is None else {"error.type": error[0]})}
         return ReadableSpan(
-            span.name,
+            _valid(span.name),
             context=context_of(span.context, is_remote=False),
             parent=None if span.parent is None else context_of(span.parent, is_remote=True),
             resource=resource,
@@ -149,6 +151,11 @@ def _span_maker() -> Callable[[Span, str], Any]:
         )
 
     return make
+
+
+def _valid(text: str) -> str:
+    """Return what UTF-8 can hold: one text that it cannot costs a collector all spans of the batch."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def processor_to(where: str) -> SpanProcessor:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from grpc import aio
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from flujo.backends import open_backend
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, traces
+from flujo.kernel.errors import StoreError
 from flujo.kernel.traces import TraceContext
 from flujo.server.listening import ListenOptions, load_stored, observed
 from flujo.server.observing import Observing
 from flujo.server.sockets import claimed
+from flujo.server.tracing import Tracer
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import run_service_pb2_grpc
 from flujo.workflows import load_workflow_text
@@ -125,3 +130,16 @@ async def test_a_server_that_is_cancelled_exports_what_has_ended(folder: Path, a
 
     names = [json.loads(line)["name"] for line in file.read_text().splitlines()]
     assert names == ["attempt 1 of a", "step a", "run x"]
+
+
+async def test_every_text_of_a_span_can_be_sent(folder: Path) -> None:
+    """A name of a file is any bytes, and stands in errors about it; an exporter would give up all that it has."""
+    exported = InMemorySpanExporter()
+    tracer = Tracer(SimpleSpanProcessor(exported), Kernel(open_backend("memory:"), workspaces=folder / "w").clock)
+    path = os.fsdecode(b"r\xe9sum\xe9.db")
+
+    with pytest.raises(StoreError, match="cannot be read"), tracer.call("/flujo.v1.RunService/ListRuns", None):
+        raise StoreError(path, "it cannot be read")
+
+    [span] = exported.get_finished_spans()
+    assert str(span.status.description).encode() == rb"StoreError: r\udce9sum\udce9.db: it cannot be read"
