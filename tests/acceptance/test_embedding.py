@@ -81,6 +81,15 @@ def test_a_script_blocks_until_its_run_has_ended(tmp_path: Path) -> None:
         assert found.stdout.splitlines()[-1] == "300"
 
 
+def test_a_kernel_is_kept_open_as_long_as_its_application(tmp_path: Path) -> None:
+    """From the first request on until a deploy ends it."""
+    written(tmp_path, "kept_open.py")
+
+    with served(tmp_path, *UVICORN, "kept_open:app") as (server, client):
+        assert client.get("/double/21").json() == 42
+        assert ended(server) in (0, -signal.SIGTERM)
+
+
 def test_a_run_outlives_the_server_of_a_fastapi_application(tmp_path: Path) -> None:
     """The server is killed while the run waits; the next one goes on with it."""
     written(tmp_path, "app.py")

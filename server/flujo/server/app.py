@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 
 from flujo.backends import open_backend
+from flujo.backends.outages import keep_open
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Retention, Workflow
-from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
+from flujo.kernel.errors import KernelClosedError, StoreError
 
 from .access import require_safe
 from .listening import DEFAULTS, load_stored, observed
 from .listening import ListenOptions as ListenOptions
 from .observing import Observing as Observing
-from .outages import Outages
 from .sockets import claimed
 from .tokens import read_entries
 
 logger = logging.getLogger("flujo.server")
-
-RETRY_SECONDS = 1.0
 
 
 async def run_server(
@@ -62,31 +61,19 @@ async def run_server(
         retention=retention,
         load_definition=load_stored,
     )
-    with claimed(where):  # first: a server whose address is in use must not have resumed runs
-        was_lost, outages = False, Outages(store)
-        while True:
+
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[None]:
+        async with observed(kernel, where, options) as bound:
+            started(kernel, bound)
             try:
-                async with kernel, observed(kernel, where, options) as bound:
-                    started(kernel, bound)
-                    try:
-                        await kernel.wait_closed()  # it may fail, and a server without one helps nobody
-                        return
-                    except anyio.get_cancelled_exc_class():
-                        await _drain(kernel, options.grace_seconds)
-                        raise
-                    except StoreLeaseLostError:
-                        raise
-                    except StoreError as failure:
-                        await outages.wait(failure, f"{kernel.id}-probe")  # what is stored is still told meanwhile
-                        was_lost = True
-            except StoreLeaseLostError as error:
-                logger.error("%s; this server begins anew", error)
-                was_lost = True
-            except StoreError as error:
-                if not was_lost:
-                    raise
-                logger.warning("the store cannot be opened yet: %s", error)
-                await anyio.sleep(RETRY_SECONDS)
+                yield
+            except anyio.get_cancelled_exc_class():
+                await _drain(kernel, options.grace_seconds)
+                raise
+
+    with claimed(where):  # first: a server whose address is in use must not have resumed runs
+        await keep_open(kernel, beside=listening)
 
 
 async def _drain(kernel: Kernel, seconds: float) -> None:

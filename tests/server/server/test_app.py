@@ -9,11 +9,12 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.backends import open_backend
+from flujo.backends import SQLiteBackend, open_backend, outages
+from flujo.backends.locks import StoreLock
 from flujo.client import Client
 from flujo.client.addresses import ServerAddress
 from flujo.kernel import Kernel, Observer, Retention, RunFailed
-from flujo.kernel.errors import AddressInUseError, InvalidAddressError
+from flujo.kernel.errors import AddressInUseError, InvalidAddressError, StoreBusyError
 from flujo.kernel.ownership.inbox import Inbox
 from flujo.server.app import run_server
 from flujo.server.sockets import claimed
@@ -140,3 +141,43 @@ async def test_definitions_of_clients_survive_the_server(folder: Path, address: 
 
     async with open_backend(f"sqlite:{folder}/state.db") as backend:
         assert (await Observer(backend).inspect("a")).resume_count == 1
+
+
+async def test_a_server_goes_on_once_its_database_is_unlocked(
+    folder: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else has held the lock of the store for longer than a commit waits."""
+    monkeypatch.setattr(outages, "FIRST_SECONDS", 0.01)
+    url = f"sqlite:{folder}/state"
+    async with Kernel(open_backend(url), [waiting], workspaces=folder / "w") as kernel:
+        await kernel.start(waiting, run_id="r")
+
+    def impatient(store: str) -> SQLiteBackend:
+        return SQLiteBackend(store.partition(":")[2], busy_seconds=0.1)
+
+    monkeypatch.setattr("flujo.server.app.open_backend", impatient)
+    bound = [anyio.Event(), anyio.Event()]
+
+    def listens(kernel: Kernel, where: str) -> None:
+        next(each for each in bound if not each.is_set()).set()
+
+    lock = StoreLock(folder / "state-kernels" / "store.lock")
+    async with anyio.create_task_group() as group:
+
+        async def serve() -> None:
+            await run_server(url, address, [waiting], workspaces=folder / "w", started=listens)
+
+        group.start_soon(serve)
+        await bound[0].wait()
+        assert lock.acquire(5)
+        async with Client(address) as client:
+            with pytest.raises(StoreBusyError):
+                await client.signal("r", "go", 1)
+            assert (await client.inspect("r")).status == "waiting"
+        lock.close()
+        with anyio.fail_after(20):
+            await bound[1].wait()
+        async with Client(address) as client:
+            await client.signal("r", "go", 2)
+            assert await client.result("r") == 2
+        group.cancel_scope.cancel()

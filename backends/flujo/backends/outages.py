@@ -1,14 +1,18 @@
-"""Waiting for a store that has failed, as on a full disk, until its server can go on with its runs."""
+"""Keeping a kernel open over failures of its store that pass, as a full disk does."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 
 from flujo.backends import open_backend
+from flujo.kernel import Kernel
 from flujo.kernel.backend import StateBackend
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -17,10 +21,13 @@ from flujo.kernel.errors import (
     OlderStoreError,
     StoreError,
     StoreFullError,
+    StoreLeaseLostError,
     StoreNotFoundError,
 )
 
-logger = logging.getLogger("flujo.server")
+logger = logging.getLogger("flujo.backends.outages")
+
+RETRY_SECONDS = 1.0
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 15.0
@@ -33,6 +40,41 @@ ROOM = 1 << 20
 
 _LASTING = (CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError, StoreNotFoundError)
 """What does not pass by itself."""
+
+
+async def keep_open(
+    kernel: Kernel,
+    *,
+    beside: Callable[[], AbstractAsyncContextManager[Any]] = nullcontext,
+    task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Open a kernel and keep it open until cancelled: when its store has failed, as on a full disk, it is opened again
+    once that works, and its runs go on where they stood. What is stored can be read meanwhile.
+
+    `beside` is entered each time the kernel opens, and left before it closes. `task_status.started()` is called when it
+    is open for the first time, so `await group.start(keep_open, kernel)` returns then. Returns when somebody closes the
+    kernel. Raises what opening it raises, and the failure of a store that is damaged or gone."""
+    was_open, outages = False, Outages(kernel.url)
+    while True:
+        try:
+            async with kernel, beside():
+                if not was_open:
+                    was_open = True
+                    task_status.started()
+                try:
+                    await kernel.wait_closed()
+                    return
+                except StoreLeaseLostError:
+                    raise
+                except StoreError as failure:
+                    await outages.wait(failure, f"{kernel.id}-probe")  # what is stored is still told meanwhile
+        except StoreLeaseLostError as error:
+            logger.error("%s; this kernel begins anew", error)
+        except StoreError as error:
+            if not was_open or isinstance(error, _LASTING):
+                raise
+            logger.warning("the store cannot be opened yet: %s", error)
+            await anyio.sleep(RETRY_SECONDS)
 
 
 class Outages:
@@ -56,7 +98,7 @@ class Outages:
                 break
             self._delay = self._longer()
         self._worked_at = self._now()
-        logger.warning("%s: it works again; this server goes on with its runs", failure.store)
+        logger.warning("%s: it works again, and its runs go on here", failure.store)
 
     def _longer(self) -> float:
         return min(2 * self._delay, LONGEST_SECONDS)
