@@ -3,8 +3,8 @@
     PYTHONPATH=tests python tests/server/loads.py [--starts N] [--watches N] [--stalled N]
 
 Ends with 1 unless every call of the crowd is answered or refused by the name of a limit, and calls that act and the
-health service are answered beside it. What watchers that do not read cost, in time and memory, is told only: until the
-window of a stream is full, the server makes the messages for each of them anew.
+health service are answered beside it. What watchers that do not read cost, in time and memory, is told only. A client
+takes four megabytes before gRPC tells the server that it does not read, so they are sent what others are sent.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -110,12 +111,18 @@ async def crowd(address: str, starts: int, watches: int) -> bool:
 # -- watchers that do not read ----------------------------------------------------------------------------------------
 
 
-def stall(address: str, watchers: int, ready: Event, over: Event) -> None:
-    """Open watches of all runs, read the first message of each, and no more. A process of its own."""
+def stall(address: str, watchers: int, run_id: str, ready: Event, over: Event) -> None:
+    """Open watches of a run, or of all runs, read the first message of each, and no more. A process of its own."""
 
     async def hold() -> None:
         channels = [aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(10)]
-        calls = [RunServiceStub(channels[n % 10]).WatchRuns(pb.WatchRunsRequest()) for n in range(watchers)]
+        stubs: list[Any] = [RunServiceStub(channel) for channel in channels]
+        calls = [
+            stubs[n % 10].WatchRun(pb.WatchRunRequest(run_id=run_id))
+            if run_id
+            else stubs[n % 10].WatchRuns(pb.WatchRunsRequest())
+            for n in range(watchers)
+        ]
         for call in calls:
             await call.read()
         ready.set()
@@ -125,11 +132,11 @@ def stall(address: str, watchers: int, ready: Event, over: Event) -> None:
 
 
 @asynccontextmanager
-async def stalled(address: str, watchers: int) -> AsyncIterator[None]:
-    """So many watchers do not read inside the block."""
+async def stalled(address: str, watchers: int, run_id: str = "") -> AsyncIterator[None]:
+    """So many watchers of a run, or of all runs, do not read inside the block."""
     spawn = multiprocessing.get_context("spawn")
     ready, over = spawn.Event(), spawn.Event()
-    process = spawn.Process(target=stall, args=(address, watchers, ready, over))
+    process = spawn.Process(target=stall, args=(address, watchers, run_id, ready, over))
     process.start()
     try:
         assert await anyio.to_thread.run_sync(ready.wait, PATIENCE_SECONDS)
@@ -138,6 +145,18 @@ async def stalled(address: str, watchers: int) -> AsyncIterator[None]:
         over.set()
         await anyio.to_thread.run_sync(process.join, 10)
         process.kill()
+
+
+@asynccontextmanager
+async def watched_run(address: str, watchers: int) -> AsyncIterator[None]:
+    """A run works for as long as the block lasts, and so many watchers of it do not read."""
+    async with Client(address) as client:
+        handle = await client.start("ticking")
+        try:
+            async with stalled(address, watchers, handle.run_id):
+                yield
+        finally:
+            await handle.cancel()
 
 
 async def rest(process: int) -> None:
@@ -171,22 +190,40 @@ async def seconds_of_work(client: Client, name: str) -> float:
     return time.perf_counter() - began
 
 
-async def slowed(address: str, watchers: int, server: int) -> None:
+class Cost(NamedTuple):
+    """What some work took: on the clock, and of the server's processor."""
+
+    seconds: float
+    processor: float
+
+
+async def cost_of_work(client: Client, name: str, server: int) -> Cost:
+    """Do the work once."""
+    before = processor_seconds(server)
+    seconds = await seconds_of_work(client, name)
+    return Cost(seconds, processor_seconds(server) - before)
+
+
+async def slowed(
+    address: str, server: int, what: str, watching: Callable[[], AbstractAsyncContextManager[None]]
+) -> None:
     """Work with and without watchers that do not read, in turns, and tell what they cost."""
-    alone: list[float] = []
-    beside: list[float] = []
+    alone: list[Cost] = []
+    beside: list[Cost] = []
     grown: list[float] = []
     async with Client(address) as client:
-        await seconds_of_work(client, "warm")
+        await seconds_of_work(client, f"{what}-warm")
         for number in range(ROUNDS):
-            alone.append(await seconds_of_work(client, f"alone-{number}"))
+            alone.append(await cost_of_work(client, f"{what}-alone-{number}", server))
             before = resident_mb(server)
-            async with stalled(address, watchers):
+            async with watching():
                 await rest(server)
-                beside.append(await seconds_of_work(client, f"beside-{number}"))
+                beside.append(await cost_of_work(client, f"{what}-beside-{number}", server))
                 grown.append(resident_mb(server) - before)
-    ratio = median(one / other for one, other in zip(beside, alone, strict=True))
-    say(f"  {median(alone):.2f} s alone, {median(beside):.2f} s beside {watchers} of them: {ratio:.2f} times")
+    for unit, field in (("s", "seconds"), ("s of the processor", "processor")):
+        ones, others = ([getattr(cost, field) for cost in costs] for costs in (beside, alone))
+        ratio = median(one / other for one, other in zip(ones, others, strict=True))
+        say(f"  {median(others):.2f} {unit} alone, {median(ones):.2f} beside them: {ratio:.2f} times")
     say(f"  the server grew by {max(grown):.0f} MB at most")
 
 
@@ -206,8 +243,10 @@ def main(arguments: Sequence[str]) -> int:
         with server_process(Path(folder), address) as process:
             say(f"{given.starts} starts at once, then {given.watches} watches, from one process")
             was_kept = anyio.run(crowd, address, given.starts, given.watches)
-            say(f"{given.stalled} watchers that do not read")
-            anyio.run(slowed, address, given.stalled, process.pid)
+            say(f"{given.stalled} watchers of all runs that do not read")
+            anyio.run(slowed, address, process.pid, "all", partial(stalled, address, given.stalled))
+            say(f"{given.stalled} watchers of one run that do not read")
+            anyio.run(slowed, address, process.pid, "one", partial(watched_run, address, given.stalled))
     return 0 if was_kept else 1
 
 

@@ -61,6 +61,14 @@ async def lasting(ctx: Context, number: int) -> int:
     return total
 
 
+@workflow()
+async def ticking(ctx: Context) -> None:
+    """A note every few milliseconds, until somebody cancels it."""
+    for index in range(1_000_000):
+        await ctx.step(note, index, name="note")
+        await anyio.sleep(0.005)
+
+
 def busy_result(number: int) -> int:
     """What `busy` returns."""
     return 2 * sum(range(5)) + number
@@ -100,7 +108,7 @@ def main() -> None:
             await run_server(
                 store,
                 address,
-                [patient, busy, lasting],
+                [patient, busy, lasting, ticking],
                 workspaces=folder / "workspaces",
                 started=lambda kernel, address: print("listening", flush=True),  # noqa: T201 - to whoever has started this
             )

@@ -15,6 +15,7 @@ from grpc import aio
 from flujo.backends import open_backend
 from flujo.backends.memory import InMemoryBackend
 from flujo.client import Client
+from flujo.client.wire.events import to_event
 from flujo.kernel import Context, Kernel, workflow
 from flujo.kernel.api import Cursor, RunEvent
 from flujo.kernel.errors import ForeignCursorError, InvalidNameError
@@ -301,3 +302,37 @@ async def test_a_server_that_stops_says_how_far_a_watch_is(method: str, address:
     retry = RetryInfo()
     assert [detail.Unpack(retry) for detail in status.details].count(True) == 1
     assert retry.retry_delay.seconds >= 1
+
+
+@pytest.mark.parametrize("method", ["WatchRun", "WatchRuns"])
+async def test_an_event_is_encoded_once_for_all_watchers(
+    method: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and each of them gets it; one that leaves the values out has a form of its own."""
+    encoded: list[int] = []
+
+    def counting(event: Any, payloads: Any) -> Any:
+        encoded.append(event.seq)
+        return to_event(event, payloads)
+
+    for module in ("runs", "watches"):
+        monkeypatch.setattr(f"flujo.server.{module}.to_event", counting)
+    async with (
+        Kernel(InMemoryBackend(), [short]) as kernel,
+        served(kernel, address),
+        stubs(address) as (stub, _),
+    ):
+        await kernel.run(short, run_id="r")
+        last = (await kernel.summary("r")).seq
+        for bare, watchers in ((False, 20), (True, 3)):
+            for _ in range(watchers):
+                one = pb.WatchRunRequest(run_id="r", without_payloads=bare)
+                request = one if method == "WatchRun" else pb.WatchRunsRequest(without_payloads=bare)
+                call = getattr(stub, method)(request)
+                found: list[int] = []
+                while len(found) < last:
+                    found += [getattr(each, "event", each).seq for each in (await call.read()).events.events]
+                call.cancel()
+                assert found == list(range(1, last + 1))
+
+    assert sorted(encoded) == sorted([*range(1, last + 1)] * 2)

@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 import anyio
 
@@ -19,7 +19,6 @@ from .durations import MICROSECONDS, Duration, parse_duration
 from .errors import (
     CorruptStoreError,
     CursorError,
-    RunDeletedError,
     RunFinishedError,
     RunInterrupted,
     RunNotFoundError,
@@ -58,12 +57,14 @@ from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import outlived_by, post, read_request, read_state, recorded
 from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
+from .store.watching import WATCH_EVENTS as WATCH_EVENTS
+from .store.watching import Watched as Watched
+from .store.watching import Watching
 from .store.workspaces import Workspaces
 from .values import encode_given
 
 EARLIER_RUNS = 20
 """How many completed runs of a workflow tell how long the next one will take."""
-WATCH_EVENTS = 64
 POLL_MICROS = MICROSECONDS // 5
 
 TAKEOVER_LEASES = 3
@@ -72,15 +73,6 @@ many leases."""
 
 DELETED = "it is to be deleted"
 """The reason of the cancel that precedes a forced delete."""
-
-
-class Watched(NamedTuple):
-    """A piece of a watch: at first the run as it stood, then some events, or none when nothing has happened for a
-    while, and at last the run as it ended."""
-
-    events: Sequence[Event] = ()
-    begin: RunSummary | None = None
-    end: RunSummary | None = None
 
 
 class LocalRuns(Protocol):
@@ -94,8 +86,9 @@ class LocalRuns(Protocol):
         """Return something to await until a run has committed something or ended; None for a run not owned here."""
         ...
 
-    def any_change(self) -> Callable[[], Awaitable[None]] | None:
-        """Return something to await until any run owned here has committed something; None if none is."""
+    def any_change(self) -> anyio.Event | None:
+        """Return what is set when any run owned here has committed something, another one after that; None if nothing
+        is owned here."""
         ...
 
     def raise_if_unrecoverable(self, summary: RunSummary) -> None:
@@ -167,6 +160,7 @@ class Observer:
         self._local = local or NoLocalRuns()
         self._rests = RestReader(backend, self.clock, self.inspect)
         self._registry = WorkflowRegistry((), load_definition)
+        self._watching = Watching(backend, self._change, self._local.any_change, self._local.raise_if_unrecoverable)
         self._following = Following(backend, self.clock, self._local.any_change)
 
     def _require_here(self) -> None:
@@ -321,36 +315,10 @@ class Observer:
         `idle_seconds`. The first one brings the run as it stands, the last one the run as it ended."""
         self._require_here()
         check_after_seq(after_seq)
-        summary = await self._watched(run_id, uid)
-        if after_seq > summary.seq:
-            raise CursorError(run_id, after_seq, summary.seq)
-        uid = summary.uid
-        yield Watched(begin=summary)
-        while True:
-            changed = self._change(uid)  # asked for before reading, so that no commit falls in between
-            try:
-                rows = await self.backend.read_events(run_id, uid, after_seq, WATCH_EVENTS)
-            except RunNotFoundError:
-                raise RunDeletedError(run_id) from None
-            if rows:
-                yield Watched([events.decode(row) for row in rows])
-                after_seq = rows[-1].seq
-            if len(rows) == WATCH_EVENTS:
-                continue
-            summary = await self._watched(run_id, uid)
-            if summary.seq > after_seq:
-                continue
-            if summary.status in FINAL:
-                yield Watched(end=summary)
-                return
-            self._local.raise_if_unrecoverable(summary)
-            if idle_seconds is None:
-                await changed()
-                continue
-            with anyio.move_on_after(idle_seconds) as idle:
-                await changed()
-            if idle.cancelled_caught:
-                yield Watched()
+        async with aclosing(self._watching.watch(run_id, after_seq, uid, idle_seconds)) as pieces:
+            async for piece in pieces:
+                yield piece
+                del piece  # nothing is held while nobody reads
 
     async def watch_runs(
         self,
@@ -384,18 +352,6 @@ class Observer:
         async with aclosing(self._following.follow(begin, chosen, kinds, idle_seconds)) as pieces:
             while True:
                 yield await anext(pieces)  # it has no end; in no variable, so that nothing is held while nobody reads
-
-    async def _watched(self, run_id: str, uid: str | None) -> RunSummary:
-        """Return the run whose life `uid` is being watched, or with None whatever run has this id."""
-        try:
-            summary = await self.backend.load(run_id)
-        except RunNotFoundError:
-            if uid is None:
-                raise
-            raise RunDeletedError(run_id) from None
-        if uid is not None and summary.uid != uid:
-            raise RunReplacedError(run_id)
-        return summary
 
     async def wait(self, run_id: str) -> WorkflowState:
         """Return the run once it is final or paused; raises RunInterrupted when it has no live owner and none here."""

@@ -20,6 +20,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import anyio
@@ -42,6 +43,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.principals import acting_as
 
 from .access import BRING_DEFINITIONS, OPEN, RULES, Access, Caller, answer_for
+from .closing import Closing
 from .observing import NOBODY, Observers
 from .slots import Slots
 from .tokens import Role
@@ -76,7 +78,7 @@ class Guard(aio.ServerInterceptor):
     """Wraps the handlers of our services. Of others, health is left as it is, and the rest needs a caller who may."""
 
     def __init__(self, access: Access, slots: Slots, observers: Observers = NOBODY) -> None:
-        self.closing = anyio.Event()
+        self.closing = Closing()
         self._observers = observers
         self._access = access
         self._slots = slots
@@ -103,7 +105,7 @@ class Guard(aio.ServerInterceptor):
         write = handler.response_serializer
         if handler.response_streaming:
             guarded = self._guarded_stream(handler.unary_stream, method)
-            return grpc.unary_stream_rpc_method_handler(guarded, response_serializer=write)
+            return grpc.unary_stream_rpc_method_handler(guarded, response_serializer=partial(_serialized, write))
         if handler.request_streaming:
             taken = self._guarded_requests(handler.stream_unary, method)
             return grpc.stream_unary_rpc_method_handler(taken, response_serializer=write)
@@ -225,6 +227,11 @@ class Guard(aio.ServerInterceptor):
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+
+def _serialized(write: Callable[[Any], bytes], answer: Any) -> bytes:
+    """Return the bytes of an answer of a stream, which may be bytes already (encoding.py)."""
+    return answer if isinstance(answer, bytes) else write(answer)
 
 
 def request_of(path: str) -> Descriptor:

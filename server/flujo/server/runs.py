@@ -6,11 +6,11 @@ the kernel raises them, and become statuses in the guard. No run depends on a ha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import anyio
 from google.protobuf.message import Message
@@ -56,6 +56,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     ServerStoppingError,
 )
+from flujo.kernel.events import Event
 from flujo.kernel.loops import in_thread
 from flujo.kernel.observer import WATCH_EVENTS, Watched
 from flujo.kernel.state import FINAL, WorkflowState
@@ -64,12 +65,13 @@ from flujo.v1 import payload_pb2, run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1.payload_pb2 import Definition
 
+from .closing import Closing
+from .encoding import Envelope, Forms
 from .pages import PageTokens
 from .transfers import export_in_pieces, import_out_of_pieces, pieces_of
 from .watches import watch_runs
 
 Context = aio.ServicerContext[Any, Any]
-Result = TypeVar("Result")
 
 PAGE = 50
 EVENTS_PAGE = 500
@@ -110,13 +112,14 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     def __init__(
         self,
         kernel: Kernel,
-        closing: anyio.Event,
+        closing: Closing,
         *,
         bookmark_seconds: float = BOOKMARK_SECONDS,
     ) -> None:
         self._kernel = kernel
         self._closing = closing
         self._bookmark_seconds = bookmark_seconds
+        self._of_one, self._of_all = Forms.empty(), Forms.empty()
 
     # -- starting and resuming ----------------------------------------------------------------------------------
 
@@ -196,7 +199,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             with suppress(RunInterrupted), anyio.move_on_after(min(seconds, LONGEST_WAIT_SECONDS)):
                 await self._kernel.wait(request.run_id)
 
-        await self._unless_closing(wait)
+        await self._closing.unless(wait)
         run = await self._run(request.run_id, request.view)
         settled = (*map(to_run_status, FINAL), run_pb2.RUN_STATUS_PAUSED)
         return pb.WaitRunResponse(run=run, reached=run.status in settled)
@@ -264,12 +267,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         batches = self._kernel.watch_batches(
             request.run_id, after_seq, uid=uid or None, idle_seconds=self._bookmark_seconds
         )
-        cursor = _Cursor(request, after_seq)
+        cursor = _Cursor(request, after_seq, self._of_one)
         async with aclosing(batches):
-            # The next one is awaited apart from `yield`, so that no task group is open while an answer is written: that
+            # The next one is awaited apart from `yield`, so that no scope is open while an answer is written: that
             # waits for a client that does not read, costs nothing meanwhile, and cannot be given a status half-way.
             try:
-                while (batch := await self._unless_closing(lambda: anext(batches, None))) is not None:
+                while (batch := await self._closing.unless(lambda: anext(batches, None))) is not None:
                     if batch.begin is not None:
                         yield await self._header(batch.begin, after_seq, store)
                     elif batch.end is not None:
@@ -277,16 +280,16 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                         yield pb.WatchRunResponse(end=end)
                     else:
                         for piece in cursor.pieces(batch):
-                            yield piece
+                            yield cast(pb.WatchRunResponse, piece)  # or its bytes (encoding.py)
             except ServerStoppingError:
                 yield cursor.bookmark()  # whoever comes back begins behind what was looked at, wanted or not
                 raise
 
     async def WatchRuns(self, request: pb.WatchRunsRequest, context: Context) -> AsyncIterator[pb.WatchRunsResponse]:
-        messages = watch_runs(self._kernel, request, self._unless_closing, self._bookmark_seconds)
+        messages = watch_runs(self._kernel, request, self._closing.unless, self._bookmark_seconds, self._of_all)
         async with aclosing(messages):
             async for message in messages:
-                yield message
+                yield cast(pb.WatchRunsResponse, message)  # or its bytes (encoding.py)
 
     async def _cursor(self, request: pb.WatchRunRequest) -> tuple[int, str]:
         """Return after which event a watch begins, and of which life of the run."""
@@ -429,22 +432,6 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def _message(self, summary: RunSummary) -> run_pb2.Run:
         return to_run(summary, interrupted=await self._kernel.is_interrupted(summary))
 
-    # -- what may take long -------------------------------------------------------------------------------------
-
-    async def _unless_closing(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what may take as long as a run; raises ServerStoppingError when the server closes meanwhile."""
-
-        async def end_when_closing() -> None:
-            await self._closing.wait()
-            tasks.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(end_when_closing)
-            result = await work()
-            tasks.cancel_scope.cancel()
-            return result
-        raise ServerStoppingError
-
 
 def _asked(request: Message) -> RequestOptions:
     """Return who asks, and how a repeat is known."""
@@ -489,28 +476,36 @@ def _reason(reason: Reason) -> pb.Reason:
 class _Cursor:
     """How far a watch is, and what of it is wanted."""
 
-    def __init__(self, request: pb.WatchRunRequest, after_seq: int) -> None:
+    def __init__(self, request: pb.WatchRunRequest, after_seq: int, forms: Forms) -> None:
         self._types = frozenset(request.types)
         self._payloads = Payloads(0) if request.without_payloads else Payloads()
+        self._encodings = forms.without_payloads if request.without_payloads else forms.whole
         self._seq = after_seq
 
-    def pieces(self, batch: Watched) -> Iterator[pb.WatchRunResponse]:
+    def pieces(self, batch: Watched) -> Iterator[pb.WatchRunResponse | bytes]:
         """Yield the messages for some events, each of which is bounded, or for a while without any."""
         wanted = [event for event in batch.events if not self._types or event.type in self._types]
         through = batch.events[-1].seq if batch.events else self._seq
-        messages = [to_event(event, self._payloads) for event in wanted]
-        while messages:
-            kept = fitting(messages, Room())
-            now, messages = messages[:kept], messages[kept:]
-            self._seq = now[-1].seq if messages else through
-            yield pb.WatchRunResponse(events=pb.EventBatch(events=now, through_seq=self._seq))
+        events = self._encodings.of([((batch.uid, event.seq), event) for event in wanted], self._encoded)
+
+        def rest(done: int) -> pb.EventBatch:
+            self._seq = wanted[done - 1].seq if done < len(events) else through
+            return pb.EventBatch(through_seq=self._seq)
+
+        yield from _ENVELOPE.batches(events, rest)
         if not wanted:
             self._seq = through
             yield self.bookmark()
 
+    def _encoded(self, event: Event) -> bytes:
+        return pb.EventBatch(events=[to_event(event, self._payloads)]).SerializeToString()
+
     def bookmark(self) -> pb.WatchRunResponse:
         """Return how far it is."""
         return pb.WatchRunResponse(bookmark=pb.WatchBookmark(seq=self._seq))
+
+
+_ENVELOPE = Envelope(pb.WatchRunResponse)
 
 
 def _page_of_statistics(whole: pb.GetStatsResponse, tokens: PageTokens, after: str) -> pb.GetStatsResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import Any, cast
 
 from flujo.client.wire.events import to_event
@@ -19,6 +20,8 @@ from flujo.kernel.errors import ServerStoppingError
 from flujo.kernel.observer import WATCH_EVENTS
 from flujo.v1 import run_service_pb2 as pb
 
+from .encoding import Envelope, Forms
+
 SNAPSHOT_PAGE = 500
 
 Next = Callable[[Callable[[], Any]], Any]
@@ -26,11 +29,14 @@ Next = Callable[[Callable[[], Any]], Any]
 
 
 async def watch_runs(
-    kernel: Kernel, request: pb.WatchRunsRequest, unless_closing: Next, bookmark_seconds: float
-) -> AsyncGenerator[pb.WatchRunsResponse, None]:
-    """Yield the messages of a watch of runs."""
+    kernel: Kernel,
+    request: pb.WatchRunsRequest,
+    unless_closing: Next,
+    bookmark_seconds: float,
+    forms: Forms,
+) -> AsyncGenerator[pb.WatchRunsResponse | bytes, None]:
+    """Yield the messages of a watch of runs; those with events as bytes, which watchers share."""
     wanted = from_watch_filter(request.filter)
-    payloads = Payloads(0) if request.without_payloads else Payloads()
     pieces = kernel.watch_runs_batches(
         request.cursor or None,
         from_now=request.from_now,
@@ -47,10 +53,9 @@ async def watch_runs(
         cursor = begin.cursor
         try:
             while (piece := await unless_closing(lambda: anext(pieces, None))) is not None:
-                messages, cursor = deque(_messages(piece, payloads)), piece.cursor
-                del (
-                    piece
-                )  # a client that does not read holds the messages that it has not taken, and not the events too
+                messages = deque(_messages(piece, forms, request.without_payloads))
+                cursor = piece.cursor
+                del piece  # a client that does not read holds the messages that it has not taken, and not the events
                 while messages:
                     yield messages.popleft()
         except ServerStoppingError:
@@ -87,19 +92,26 @@ async def _snapshot(kernel: Kernel, wanted: RunQuery) -> AsyncIterator[pb.WatchR
             return
 
 
-def _messages(piece: Followed, payloads: Payloads) -> Iterator[pb.WatchRunsResponse]:
+def _messages(piece: Followed, forms: Forms, without_payloads: bool) -> Iterator[pb.WatchRunsResponse | bytes]:
     """Yield the messages for some events, each of which is bounded, or for a while without any."""
     if not piece.events:
         yield _bookmark(piece.cursor)
-    messages = [_event(event, payloads) for event in piece.events]
-    while messages:
-        kept = fitting(messages, Room())
-        now, messages = messages[:kept], messages[kept:]
-        cursor = now[-1].cursor if messages else piece.cursor
-        yield pb.WatchRunsResponse(events=pb.RunEventBatch(events=now, cursor=cursor))
+    keyed = [(event.cursor, event) for event in piece.events]
+    if without_payloads:
+        events = forms.without_payloads.of(keyed, partial(_encoded, payloads=Payloads(0)))
+    else:
+        events = forms.whole.of(keyed, partial(_encoded, payloads=Payloads()))
+
+    def rest(done: int) -> pb.RunEventBatch:
+        return pb.RunEventBatch(cursor=piece.events[done - 1].cursor if done < len(events) else piece.cursor)
+
+    yield from _ENVELOPE.batches(events, rest)
 
 
-def _event(event: RunEvent, payloads: Payloads) -> pb.RunEvent:
+_ENVELOPE = Envelope(pb.WatchRunsResponse)
+
+
+def _encoded(event: RunEvent, payloads: Payloads) -> bytes:
     made = pb.RunEvent(
         run_id=event.run_id,
         uid=event.uid,
@@ -108,4 +120,4 @@ def _event(event: RunEvent, payloads: Payloads) -> pb.RunEvent:
         cursor=event.cursor,
     )
     shorten(made)
-    return made
+    return pb.RunEventBatch(events=[made]).SerializeToString()

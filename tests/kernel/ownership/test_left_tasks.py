@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from flujo.kernel import Context, Kernel, RunStatus, step, workflow
+from flujo.kernel.ownership import left_tasks
 from flujo.kernel.ownership.left_tasks import LeftTasks
 from kernel.harness import Harness
 
@@ -167,3 +168,22 @@ async def test_there_is_one_look_for_many_ends(monkeypatch: pytest.MonkeyPatch) 
         left.ended(f"r{number}", f"u{number}")
 
     assert 1 <= len(looks) < 10
+
+
+async def test_a_look_that_takes_long_is_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes every task there is, and a server has one for each watcher."""
+    now, looks = [0.0], []
+
+    def look(ended: object) -> dict[str, list[str]]:
+        looks.append(now[0])
+        now[0] += 0.01
+        return {}
+
+    monkeypatch.setattr(left_tasks, "_left_by", look)
+    monkeypatch.setattr(anyio, "current_time", lambda: now[0])
+    left = LeftTasks()
+    for number in range(100):
+        left.ended(f"r-{number}", str(number))
+        now[0] += 0.1
+
+    assert len(looks) <= 11

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, Observer, workflow
 from flujo.kernel.api import RunEvent
 from flujo.kernel.backend import RunSummary
@@ -186,3 +187,35 @@ def test_a_chooser_takes_what_a_filter_takes() -> None:
         RunChooser.of(created_from=-(2**70))
     assert RunChooser.of(labels={"a": "b"}).labels == {"a": "b"}
     assert set(RunChooser._fields) < set(RunSummary._fields) | {"id_prefix", "created_from", "created_before"}
+
+
+@pytest.mark.parametrize("watchers", [1, 10, 200])
+async def test_many_watchers_share_what_is_read(watchers: int) -> None:
+    """Each gets every event, and all together cost the store about what one costs."""
+    reads: list[int] = []
+
+    class Counting(InMemoryBackend):
+        async def changes(self, after: int, limit: int) -> Any:
+            reads.append(after)
+            return await super().changes(after, limit)
+
+    found: list[list[RunEvent]] = [[] for _ in range(watchers)]
+
+    async def watch(into: list[RunEvent]) -> None:
+        async with aclosing(kernel.watch_runs()) as events:
+            async for event in events:
+                into.append(event)
+                if len(into) == 30 * 6:
+                    return
+
+    async with Kernel(Counting(), [short]) as kernel:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for into in found:
+                    tasks.start_soon(watch, into)
+                for number in range(30):
+                    await kernel.run(short, run_id=f"r-{number}")
+
+    assert all(events == found[0] for events in found)
+    assert [each.event.seq for each in found[0]] == [1, 2, 3, 4, 5, 6] * 30
+    assert len(reads) <= 30 * 7 + 5

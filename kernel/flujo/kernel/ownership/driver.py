@@ -367,9 +367,9 @@ class Driver:
         """Return something to await until a run held here has committed something, or has ended."""
         return self._changes.setdefault(uid, anyio.Event()).wait
 
-    def any_change(self) -> Callable[[], Awaitable[None]]:
-        """Return something to await until any run held here has committed something."""
-        return self._changes.setdefault(ANY_RUN, anyio.Event()).wait
+    def any_change(self) -> anyio.Event:
+        """Return what is set when any run held here has committed something; there is another one then."""
+        return self._changes.setdefault(ANY_RUN, anyio.Event())
 
     def committed(self, uid: str) -> None:
         """Wake the watchers of a run, and those of all runs, and start the next in the queue if this one waits now."""

@@ -1,8 +1,9 @@
 """Tasks that a program or a step has started with asyncio and that go on although their run has ended.
 
 What such a task does is recorded nowhere, a restart does not repeat it, and its errors reach nobody. So the end of a
-run looks for them and says so. A look takes all tasks of the event loop, so there is at most one in LOOK_AFTER_SECONDS,
-for all runs that have ended since; the last one is taken when the kernel closes. trio has no such tasks, and one of
+run looks for them and says so. A look takes all tasks of the event loop, of which a server has one for each watcher: so
+there is at most one in LOOK_AFTER_SECONDS, and none before a hundred times as long as the last one took, for all runs
+that have ended since; the last one is taken when the kernel closes. trio has no such tasks, and one of
 anyio's belongs to a task group that somebody waits for.
 """
 
@@ -21,6 +22,9 @@ logger = logging.getLogger("flujo.kernel")
 
 LOOK_AFTER_SECONDS = 0.25
 
+RESTS = 100
+"""So many times as long as a look took there is none after it."""
+
 _NAMED = 5
 """How many tasks of one run are named."""
 
@@ -30,18 +34,18 @@ class LeftTasks:
 
     def __init__(self) -> None:
         self._ended: dict[str, str] = {}  # run ids, by uid
-        self._looked_at = float("-inf")
+        self._look_from = float("-inf")
 
     def ended(self, run_id: str, uid: str) -> None:
         """A run of this kernel is final."""
         self._ended[uid] = run_id
-        if anyio.current_time() - self._looked_at >= LOOK_AFTER_SECONDS:
+        if anyio.current_time() >= self._look_from:
             self.look()
 
     def look(self) -> None:
         """Warn of the tasks of runs that have ended since the last look."""
         ended, self._ended = self._ended, {}
-        self._looked_at = anyio.current_time()
+        began = anyio.current_time()
         for uid, tasks in _left_by(ended).items():
             logger.warning(
                 "run %s has ended, and goes on outside of its record: %s; await or cancel what a run starts, and start "
@@ -49,6 +53,8 @@ class LeftTasks:
                 ended[uid],
                 listed(tasks),
             )
+        ended_at = anyio.current_time()
+        self._look_from = ended_at + max(LOOK_AFTER_SECONDS, RESTS * (ended_at - began))
 
 
 def left_by(uid: str) -> Sequence[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import anyio
+
 from flujo.kernel.journal.requests import is_repeat
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
@@ -34,8 +36,8 @@ class KernelRuns:
         self.require_here()
         return self._driver.change(uid) if self._runs.holds(uid) else None
 
-    def any_change(self) -> Callable[[], Awaitable[None]]:
-        """Return something to await until any run owned here has committed something."""
+    def any_change(self) -> anyio.Event:
+        """Return what is set when any run owned here has committed something; there is another one then."""
         self.require_here()
         return self._driver.any_change()
 

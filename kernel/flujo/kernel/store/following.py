@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 import anyio
@@ -32,10 +32,12 @@ from flujo.kernel.journal.summaries import RunSummary
 from .backend import StateBackend
 from .filters import Instant, check_instant, check_labels, check_text
 from .records import Change
+from .shared_reading import PAGE, SharedReading
+from .turns import Turns
 
 logger = logging.getLogger("flujo.kernel")
 
-BATCH = 64
+BATCH = PAGE
 """How many events a piece of a watch holds at most."""
 
 POLL_MICROS = MICROSECONDS // 5
@@ -44,7 +46,7 @@ WATCHERS_PER_POLL = 10
 so that all together cost the same."""
 
 REMEMBERED = 10_000
-"""Of how many runs it is remembered whether they are wanted."""
+"""Of how many runs it is remembered what tells whether they are wanted."""
 
 
 _CURSOR = re.compile(r"([A-Za-z0-9_-]*)\.([0-9]{1,19})", re.ASCII)
@@ -105,6 +107,21 @@ class WatchQuery(TypedDict, total=False):
     """That were started by the run of this id."""
 
 
+class Traits(NamedTuple):
+    """What never changes of a run."""
+
+    run_id: str
+    workflow: str
+    labels: Mapping[str, str]
+    created_at: int
+    parent_run_id: str | None
+
+    @classmethod
+    def of(cls, run: RunSummary) -> Traits:
+        """Return the traits of a run."""
+        return cls(run.run_id, run.workflow, json.loads(run.labels), run.created_at, run.parent_run_id)
+
+
 class RunChooser(NamedTuple):
     """Which runs are followed. Labels are complete: every one of them must match."""
 
@@ -136,7 +153,7 @@ class RunChooser(NamedTuple):
             check_text("parent_run_id", parent_run_id) or None,
         )
 
-    def fits(self, run: RunSummary) -> bool:
+    def fits(self, run: Traits) -> bool:
         """True for a run that is wanted, and then for ever."""
         return (
             self.workflow in (None, run.workflow)
@@ -144,8 +161,11 @@ class RunChooser(NamedTuple):
             and run.run_id.startswith(self.id_prefix or "")
             and (self.created_from is None or run.created_at >= self.created_from)
             and (self.created_before is None or run.created_at < self.created_before)
-            and (not self.labels or self.labels.items() <= json.loads(run.labels).items())
+            and (not self.labels or self.labels.items() <= run.labels.items())
         )
+
+
+_ALL = RunChooser.of()
 
 
 def check_types(types: Sequence[str]) -> frozenset[str]:
@@ -160,16 +180,16 @@ def check_types(types: Sequence[str]) -> frozenset[str]:
 
 
 class Following:
-    """Follows the runs of one store. `any_change` returns something to await until a run of this process has committed
-    something, or None where that is not known."""
+    """Follows the runs of one store. `any_change` returns what the next commit of a run of this process sets, another
+    one after each, or None where that is not known."""
 
-    def __init__(
-        self, backend: StateBackend, clock: Clock, any_change: Callable[[], Callable[[], Awaitable[None]] | None]
-    ) -> None:
+    def __init__(self, backend: StateBackend, clock: Clock, any_change: Callable[[], anyio.Event | None]) -> None:
         self._backend = backend
         self._clock = clock
         self._any_change = any_change
-        self._watchers = 0
+        self._turns = Turns(any_change)
+        self._runs = _Runs(backend)
+        self._changes = SharedReading(self._read, _position, _size)
 
     async def begin(self, cursor: str | None, *, from_now: bool) -> Cursor:
         """Return where a watch begins. Raises InvalidNameError for what is no cursor, ForeignCursorError for one that
@@ -188,47 +208,96 @@ class Following:
         self, begin: Cursor, wanted: RunChooser, types: frozenset[str], idle_seconds: float | None
     ) -> AsyncGenerator[Followed, None]:
         """Yield the events after a cursor, and with `idle_seconds` a piece without events at least that often."""
-        position = begin.position
-        runs = _Runs(self._backend, begin.store, wanted)
+        place = _Place(begin.store, begin.position)
         said_at = self._clock.now()
-        self._watchers += 1
+        self._turns.followers += 1
         try:
             while True:
                 changed = self._any_change()  # asked for before reading, so that no commit falls in between
-                changes = await self._backend.changes(position, BATCH)
-                found = [event for change in changes if (event := await runs.event(change, types)) is not None]
-                position = changes[-1].position if changes else position
-                has_more = len(changes) == BATCH
-                del changes  # a watcher that does not read for long holds nothing that it has not been given
+                found, is_all = await self._next(place, wanted, types)
                 is_silent = idle_seconds is not None and self._clock.now() - said_at >= idle_seconds * MICROSECONDS
                 if found or is_silent:
-                    ready = [Followed(found, str(Cursor(begin.store, position)))]
-                    del found
+                    ready = [Followed(found, str(place))]
+                    del found  # a watcher that does not read for long holds nothing that it has not been given
                     yield ready.pop()
                     said_at = self._clock.now()
-                if not has_more:
+                if is_all:
                     await self._wait(changed, said_at, idle_seconds)
         finally:
-            self._watchers -= 1
+            self._turns.followers -= 1
 
-    async def _wait(
-        self, changed: Callable[[], Awaitable[None]] | None, said_at: int, idle_seconds: float | None
-    ) -> None:
+    async def _next(self, place: _Place, wanted: RunChooser, types: frozenset[str]) -> tuple[Sequence[RunEvent], bool]:
+        """Return the next events that are wanted, and whether there are no more; the place goes on behind them."""
+        asked = self._changes.ask()
+        page = await self._turns.take(lambda: self._changes.behind(place.position, asked, place.caught_up_at))
+        if page.was_read:
+            self._turns.has_read()
+        if page.rows:
+            place.position = page.rows[-1].change.position
+        if page.is_all and place.caught_up_at is None:
+            place.caught_up_at = place.position
+        for row in page.rows:
+            if row.told is None and not row.is_left_out and (not types or row.change.row.type in types):
+                await self._tell(row, place.store)
+        told = [row.told for row in page.rows if row.told and (not types or row.change.row.type in types)]
+        return [event for traits, event in told if wanted == _ALL or wanted.fits(traits)], page.is_all
+
+    async def _read(self, after: int, limit: int) -> Sequence[_Seen]:
+        return [_Seen(change) for change in await self._backend.changes(after, limit)]
+
+    async def _tell(self, seen: _Seen, store: str) -> None:
+        """Decode a change for all who want it. What is damaged is left out, and logged: it is no reason to stop
+        following all others."""
+        position, run_id, uid, row, damage = change = seen.change
+        if damage is not None:
+            self._runs.leave_out(change, damage)
+        elif (traits := await self._runs.traits(change)) is not None:
+            event = RunEvent(run_id, uid, traits.workflow, _decoded(row), str(Cursor(store, position)))
+            seen.told = traits, event
+        seen.is_left_out = seen.told is None
+
+    async def _wait(self, changed: anyio.Event | None, said_at: int, idle_seconds: float | None) -> None:
         """Return when there may be something new, or something is to be said."""
-        look_at = self._clock.now() + POLL_MICROS * (1 + self._watchers // WATCHERS_PER_POLL)
+        look_at = self._clock.now() + POLL_MICROS * (1 + self._turns.followers // WATCHERS_PER_POLL)
         if idle_seconds is not None:
             look_at = min(look_at, said_at + round(idle_seconds * MICROSECONDS))
         if changed is None:
             await self._clock.sleep_until(look_at)
             return
+        with anyio.move_on_after((look_at - self._clock.now()) / MICROSECONDS):
+            await changed.wait()
 
-        async def end(waiting: Awaitable[None]) -> None:
-            await waiting
-            tasks.cancel_scope.cancel()
 
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(end, changed())
-            tasks.start_soon(end, self._clock.sleep_until(look_at))
+class _Place:
+    """How far one watch is. It had seen everything there was at `caught_up_at`."""
+
+    def __init__(self, store: str, position: int) -> None:
+        self.store = store
+        self.position = position
+        self.caught_up_at: int | None = None
+
+    def __str__(self) -> str:
+        return str(Cursor(self.store, self.position))
+
+
+class _Seen:
+    """A change as all followers share it: told when the first of them wants it."""
+
+    __slots__ = ("change", "is_left_out", "told")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.told: tuple[Traits, RunEvent] | None = None
+        self.is_left_out = False
+
+
+def _position(row: _Seen) -> int:
+    return row.change.position
+
+
+def _size(row: _Seen) -> int:
+    stored = row.change.row
+    return len(stored.body) + len(stored.payload or "")
 
 
 def _decoded(row: EventRow) -> Event:
@@ -240,34 +309,18 @@ def _decoded(row: EventRow) -> Event:
 
 
 class _Runs:
-    """Knows which of the runs that changed are wanted."""
+    """Knows of the runs that changed what never changes of them, for all followers."""
 
-    def __init__(self, backend: StateBackend, store: str, wanted: RunChooser) -> None:
+    def __init__(self, backend: StateBackend) -> None:
         self._backend = backend
-        self._store = store
-        self._wanted = wanted
-        self._workflows: dict[str, str | None] = {}  # by uid; None for a run that is not wanted
+        self._traits: dict[str, Traits] = {}  # by uid
         self._damaged: set[str] = set()  # the uids of the runs that were told of
 
-    async def event(self, change: Change, types: frozenset[str]) -> RunEvent | None:
-        """Return the event of a change, if that and its run are wanted. What is damaged is left out, and logged: it is
-        no reason to stop following all others."""
-        if change.damage is not None:
-            self._leave_out(change, change.damage)
-            return None
-        if types and change.row.type not in types:
-            return None
-        if change.uid not in self._workflows:
-            if len(self._workflows) >= REMEMBERED:
-                self._workflows.clear()
-            self._workflows[change.uid] = await self._workflow(change)
-        workflow = self._workflows[change.uid]
-        if workflow is None:
-            return None
-        cursor = Cursor(self._store, change.position)
-        return RunEvent(change.run_id, change.uid, workflow, _decoded(change.row), str(cursor))
+    async def traits(self, change: Change) -> Traits | None:
+        """Return those of the run of a change; None for a run that is not there any more, or damaged."""
+        return self._traits.get(change.uid) or await self._look(change)
 
-    def _leave_out(self, change: Change, problem: str) -> None:
+    def leave_out(self, change: Change, problem: str) -> None:
         if change.uid not in self._damaged:
             self._damaged.add(change.uid)
             logger.error(
@@ -278,12 +331,17 @@ class _Runs:
                 extra={"run_id": change.run_id},
             )
 
-    async def _workflow(self, change: Change) -> str | None:
+    async def _look(self, change: Change) -> Traits | None:
         try:
             run = await self._backend.load(change.run_id)
         except RunNotFoundError:
             return None
         except CorruptStoreError as error:
-            self._leave_out(change, error.problem)
+            self.leave_out(change, error.problem)
             return None
-        return run.workflow if run.uid == change.uid and self._wanted.fits(run) else None
+        if run.uid != change.uid:
+            return None
+        if len(self._traits) >= REMEMBERED:
+            self._traits.clear()
+        self._traits[run.uid] = Traits.of(run)
+        return self._traits[run.uid]

@@ -214,9 +214,11 @@ class Room:
         self._left = size
         self._is_empty = True
 
-    def takes(self, item: Message | str) -> bool:
+    def takes(self, item: Message | str | bytes) -> bool:
         """True if an item still fits; it is taken then."""
-        size = _FRAME + (len(item.encode()) if isinstance(item, str) else item.ByteSize())
+        if isinstance(item, str):
+            item = item.encode()
+        size = _FRAME + (len(item) if isinstance(item, bytes) else item.ByteSize())
         if size > self._left and not self._is_empty:
             return False
         self._left -= size
@@ -224,7 +226,7 @@ class Room:
         return True
 
 
-def fitting(items: Iterable[Message | str], room: Room) -> int:
+def fitting(items: Iterable[Message | str | bytes], room: Room) -> int:
     """Return how many of the items fit, from the first."""
     count = 0
     for item in items:
