@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from flujo.backends import row_checksums
+from flujo.backends import row_checksums, row_damage
 from flujo.backends.payloads import digest_of
 from flujo.kernel.backend import FIXED_COLUMNS, Change, EventRow, Posted, Request, RunSummary, StoredDefinition
 from flujo.kernel.errors import CorruptStoreError
@@ -98,12 +98,8 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
 
 
 def sound(rows: Sequence[Sequence[Any]]) -> list[RunSummary]:
-    """Return the summaries in such rows without those that are damaged, which stay for `check` to name."""
-    found = [judged(row) for row in rows]
-    for _, problem in found:
-        if problem is not None:
-            logger.error("it stays as it is: %s", problem)
-    return [summary for summary, problem in found if problem is None]
+    """Return the summaries in such rows without those that are damaged."""
+    return row_damage.sound(summary_of, rows, Damaged, logger)
 
 
 def listed(rows: Sequence[Sequence[Any]]) -> list[RunSummary]:
@@ -126,15 +122,8 @@ def posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
 
 
 def sound_posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
-    """Return the same without those that are damaged. They stay, for `check` to name: requests to other runs must not
-    wait for them."""
-    found: list[Posted] = []
-    for row in rows:
-        try:
-            found.append(_posted_in(row))
-        except Damaged as error:
-            logger.error("it stays as it is: %s", error)
-    return found
+    """Return the same without those that are damaged."""
+    return row_damage.sound(_posted_in, rows, Damaged, logger)
 
 
 def _posted_in(row: Sequence[Any]) -> Posted:
@@ -159,15 +148,9 @@ def journal_of(
 ) -> list[EventRow]:
     """Return the events of a run with this last event, of rows of EVENT: those after one of them, up to a limit.
     Raises Damaged for one that is damaged, or missing."""
-    found: list[EventRow] = []
-    seq = after_seq
-    for columns in rows:
-        seq += 1
-        if columns[0] != seq:
-            break
-        found.append(event_of(run_id, uid, columns))
-    if len(found) < min(limit, last - after_seq):
-        raise Damaged(f"event {after_seq + len(found) + 1} of run {run_id!r} is missing")
+    found, missing = row_damage.journal_of(lambda columns: event_of(run_id, uid, columns), rows, after_seq, last, limit)
+    if missing is not None:
+        raise Damaged(f"{missing} of run {run_id!r} is missing")
     return found
 
 

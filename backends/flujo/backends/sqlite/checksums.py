@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
+from flujo.backends import row_damage
 from flujo.backends.payloads import digest_of
 from flujo.backends.row_checksums import BITS
 from flujo.backends.row_checksums import HOT as HOT
@@ -145,15 +146,8 @@ def posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
 
 
 def sound_posted_of(rows: Sequence[Sequence[Any]]) -> list[Posted]:
-    """Return the same without those that are damaged. They stay, for `check` to name: requests to other runs must not
-    wait for them."""
-    found: list[Posted] = []
-    for row in rows:
-        try:
-            found.append(_posted_in(row))
-        except DamagedRow as error:
-            logger.error("it stays as it is: %s", error)
-    return found
+    """Return the same without those that are damaged."""
+    return row_damage.sound(_posted_in, rows, DamagedRow, logger)
 
 
 def _posted_in(row: Sequence[Any]) -> Posted:
@@ -167,16 +161,12 @@ def _posted_in(row: Sequence[Any]) -> Posted:
 def journal_of(summary: RunSummary, after_seq: int, rows: Sequence[Sequence[Any]], limit: int) -> list[EventRow]:
     """Return the events of a run, of rows of EVENT: those after one of them, up to a limit. Raises DamagedRow for one
     that is damaged, or missing."""
-    found: list[EventRow] = []
     run = of_uid(summary.uid)
-    seq = after_seq
-    for columns in rows:
-        seq += 1
-        if columns[0] != seq:
-            break
-        found.append(_event_in(columns, run, summary.run_id))
-    if len(found) < min(limit, summary.seq - after_seq):
-        raise DamagedRow(f"event {after_seq + len(found) + 1} of run {summary.run_id!r} is missing", summary.run_id)
+    found, missing = row_damage.journal_of(
+        lambda columns: _event_in(columns, run, summary.run_id), rows, after_seq, summary.seq, limit
+    )
+    if missing is not None:
+        raise DamagedRow(f"{missing} of run {summary.run_id!r} is missing", summary.run_id)
     return found
 
 

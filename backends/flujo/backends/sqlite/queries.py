@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from flujo.backends import row_damage
 from flujo.kernel.backend import (
     READ_BYTES,
     WORKFLOW_KEYS,
@@ -194,19 +195,15 @@ def sound_idle_runs(
     asked = limit
     while True:
         rows = idle(asked).rows(connection)
-        sound = [(run, summary) for run, summary in map(_with_key, rows) if summary is not None]
+        sound = row_damage.sound(_with_key, rows, checksums.DamagedRow, logger)
         if len(rows) < asked or len(sound) >= limit:
             return sound[:limit]
         asked += len(rows) - len(sound)
 
 
-def _with_key(row: Sequence[Any]) -> tuple[int, RunSummary | None]:
+def _with_key(row: Sequence[Any]) -> tuple[int, RunSummary]:
     run, *summary = row
-    try:
-        return run, checksums.summary_of(summary)
-    except checksums.DamagedRow as error:
-        logger.error("it stays as it is: %s", error)
-        return run, None
+    return run, checksums.summary_of(summary)
 
 
 def change_owner(run: int, summary: RunSummary) -> Statement:
