@@ -310,7 +310,7 @@ async def test_a_store_that_vanishes_is_an_error(store: FileBackend, path: Path)
     (summary,) = await create(store, creation("a"))
     shutil.rmtree(path)
     for call in (lambda: store.append([following(summary)]), lambda: store.list(RunFilter(), limit=1)):
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError, match="its folder was removed while it was in use"):
             await call()
 
     assert not path.exists()
@@ -325,8 +325,25 @@ async def test_nothing_is_acknowledged_in_a_folder_that_was_replaced(store: File
     await create(other, creation("a", "other"))
     await other.close()
 
-    with pytest.raises(StoreError, match="removed or replaced"):
+    with pytest.raises(StoreError, match="its folder was replaced while it was in use"):
         await store.append([following(summary)])
+    with pytest.raises(StoreError, match="its folder was replaced while it was in use"):
+        await store.load("a")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not tell where an open file is")
+async def test_a_folder_that_was_moved_while_in_use_goes_on_when_it_is_put_back(store: FileBackend, path: Path) -> None:
+    """The error says where it is now, and the command that puts it back."""
+    (summary,) = await create(store, creation("a"))
+    elsewhere = path.with_name("else where")
+    path.rename(elsewhere)
+
+    with pytest.raises(StoreError, match=f"its folder was moved to {elsewhere} while it") as caught:
+        await store.load("a")
+    await anyio.run_process(caught.value.hints[0])
+
+    await store.append([following(summary)])
+    assert (await store.load("a")).seq == summary.seq + 1
 
 
 async def test_a_store_in_another_place_of_the_disk_is_another_store(store: FileBackend, path: Path) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -626,8 +628,58 @@ async def test_nothing_is_acknowledged_on_a_file_that_was_removed(
         await other.open("other")
         await other.close()
 
-    with pytest.raises(StoreError, match="removed or replaced"):
+    with pytest.raises(StoreError, match=f"its file was {'replaced' if replaced else 'removed'} while it was in use"):
         await store.append([following(summary, 2)])
+
+
+async def test_nothing_is_told_of_a_file_that_was_removed(store: SQLiteBackend, path: Path, open_store: Open) -> None:
+    """What is read from it is of a store that nobody else sees, so a kernel and a reader are told, and what to do."""
+    await create(store, creation("a"))
+    reader = await open_store(None)
+    path.unlink()
+
+    reads = [[partial(each.load, "a"), each.integrity, partial(each.stats, 0)] for each in (store, reader)]
+    for read in chain(*reads):
+        with pytest.raises(StoreError, match="its file was removed while it was in use") as caught:
+            await read()
+    with pytest.raises(StoreError, match="its file was removed"):
+        await store.wait_for_dead_owners()  # which is how an idle kernel notices
+
+    assert any("flujoctl db restore BACKUP --force" in hint for hint in caught.value.hints)
+    await reader.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not tell where an open file is")
+async def test_a_store_that_was_moved_while_in_use_goes_on_when_it_is_put_back(
+    store: SQLiteBackend, path: Path
+) -> None:
+    """The error says where it is now, and the command that puts it back, with all that was acknowledged."""
+    (summary,) = await create(store, creation("a"))
+    elsewhere = path.with_name("else where.db")
+    path.rename(elsewhere)
+
+    with pytest.raises(StoreError, match=re.escape(f"its file was moved to {elsewhere} while it")) as caught:
+        await store.append([following(summary, 2)])
+    await anyio.run_process(caught.value.hints[0])
+
+    await store.append([following(summary)])
+    assert (await store.load("a")).seq == summary.seq + 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not tell where an open file is")
+async def test_a_store_that_was_moved_and_replaced_is_found(store: SQLiteBackend, path: Path) -> None:
+    """Nothing that the error says to type takes the new store away."""
+    (summary,) = await create(store, creation("a"))
+    elsewhere = path.with_name("elsewhere.db")
+    path.rename(elsewhere)
+    path.write_bytes(b"")
+
+    with pytest.raises(StoreError, match=re.escape(f"its file was moved to {elsewhere} and replaced")) as caught:
+        await store.append([following(summary, 2)])
+
+    assert caught.value.hints[0].startswith("end every process that uses it")
+    path.unlink()
+    elsewhere.rename(path)
 
 
 async def test_a_store_at_rest_is_read_without_a_log(store: SQLiteBackend, path: Path, open_store: Open) -> None:

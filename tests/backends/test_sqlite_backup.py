@@ -520,7 +520,7 @@ async def test_a_kernel_of_before_cannot_spoil_the_restored_store(
     target.replace(path)
     other = await open_store("other")
     await create(other, creation("b"))
-    with pytest.raises(StoreError, match="removed or replaced"):
+    with pytest.raises(StoreError, match="its file was replaced while it was in use"):
         await store.append([following(summary)])
     await store.close()
 

@@ -1028,7 +1028,7 @@ def sqlite_error(code: int | None, text: str = "something") -> sqlite3.Operation
         (sqlite_error(sqlite3.SQLITE_CORRUPT_INDEX), CorruptStoreError, "something"),
         (sqlite_error(sqlite3.SQLITE_NOTADB), ForeignStoreError, "not an SQLite file"),
         (sqlite_error(sqlite3.SQLITE_READONLY), StoreError, "something"),
-        (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), StoreError, "removed or replaced"),
+        (sqlite_error(sqlite3.SQLITE_READONLY_DBMOVED), StoreError, "moved, removed or replaced"),
         (sqlite_error(sqlite3.SQLITE_CANTOPEN), StoreError, "something"),
         (sqlite_error(None, "Could not decode to UTF-8 column 'run_id'"), CorruptStoreError, "decode"),
         (sqlite_error(None), StoreError, "something"),

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from flujo.backends.disk_errors import displaced_error
 from flujo.backends.locks import StoreLock
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, StoreError
@@ -97,6 +98,7 @@ class View:
         """Know what was committed by now; raises LockIsBusy if that takes the store lock and others have it."""
         with self.mutex:
             self._require_open()
+            self._require_in_place()
             self._follow()
             if not self._unverified and self._index.is_current():
                 if self._dirty:
@@ -115,10 +117,9 @@ class View:
 
     def begin_to_write(self) -> None:
         """Know for sure how every run stands. Needs the store lock."""
-        if inode(self.paths) != self._inode:
-            raise StoreError(self.paths.store, "its folder was removed or replaced while it was in use")
         with self.mutex:
             self._require_open()
+            self._require_in_place()
             self._follow()
             self._settle()
 
@@ -317,6 +318,12 @@ class View:
     def _require_open(self) -> None:
         if not self._is_open:
             raise StoreError(self.paths.store, "it is closed")
+
+    def _require_in_place(self) -> None:
+        """Raise StoreError once the folder was moved, removed or replaced: what is told of it would be told of another
+        store, or of one that nobody writes to."""
+        if inode(self.paths) != self._inode:
+            raise displaced_error(self.paths.store, self.paths.folder, self._inode, self.paths.marker.name)
 
 
 def _has_changed(journal: str, entry: Entry) -> bool:

@@ -21,6 +21,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 import anyio
 
+from flujo.backends.disk_errors import displaced_error
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
@@ -150,6 +151,7 @@ class SQLiteBackend(StateBackend):
         if not self._is_direct:
             # A reader connects for writing when it first posts; nobody may meet it half way.
             self._connecting = anyio.Lock()
+        self._inode: tuple[int, int] | None = None  # of what it has open
         self._wait_long_at = checkpoints.LONG_LOG  # bytes of the log
         self._pages = 0  # written to the WAL since the last checkpoint, estimated
         self._pages_unwaited = 0  # of those before it, since a checkpoint was last patient
@@ -171,6 +173,8 @@ class SQLiteBackend(StateBackend):
             await self._open_writer()
         elif schema is None:
             raise StoreNotFoundError(self.url)
+        else:
+            self._inode = files.inode(self._files)
         self._reader = await self._connect_reader()
         await self._reader.run(partial(files.check, self.url))
         if self._owner is not None:
@@ -203,6 +207,8 @@ class SQLiteBackend(StateBackend):
             return self._writer
 
     async def _connect_writer(self) -> Database:
+        if self._reader is not None:
+            self._require_in_place()  # or it would write to another file than it reads
         is_unchecked = await self._block(preparation.prepare, self._files, self._kernels, self._owner)
         if self._owner is not None:
             if not self._kernels.hold(self._owner):
@@ -470,6 +476,7 @@ class SQLiteBackend(StateBackend):
     async def wait_for_dead_owners(self) -> Sequence[str]:
         while True:
             self._require_usable()
+            self._require_in_place()
             with store_errors(self.url, self._files.lock):
                 if dead := self._kernels.newly_dead():
                     return dead
@@ -534,6 +541,7 @@ class SQLiteBackend(StateBackend):
         """Run what takes long in a thread, on connections of its own; a cancellation interrupts it."""
         self._require_open()
         with store_errors(self.url, self._files.lock):
+            self._require_in_place()
             return await stopped_when_cancelled(work)
 
     async def _on_own_connection(self, work: Work[Result]) -> Result:
@@ -551,6 +559,7 @@ class SQLiteBackend(StateBackend):
         if self._reader is None:
             raise StoreError(self.url, "it is not open")
         with store_errors(self.url, self._files.lock):
+            self._require_in_place()
             return await self._reader.run(work if begin is None else partial(in_transaction, begin, work))
 
     async def _run_slice(
@@ -602,8 +611,7 @@ class SQLiteBackend(StateBackend):
         if not self._store_lock.acquire(min(_LOCK_SLICE, self._busy_seconds)):
             return _BUSY
         try:
-            if files.inode(self._files) != self._inode:
-                raise StoreError(self.url, "its file was removed or replaced while it was in use")
+            self._require_in_place()
             result = in_transaction("BEGIN IMMEDIATE", work, connection)
             before = self._pages
             self._pages += pages + self._journal.take_pages()
@@ -666,6 +674,12 @@ class SQLiteBackend(StateBackend):
         self._require_open()
         if self._damage is not None:
             raise CorruptStoreError(self.url, f"{self._damage}, found while it was in use")
+
+    def _require_in_place(self) -> None:
+        """Raise StoreError once the file was moved, removed or replaced: what is written to it would be lost, and what
+        is read from it would be told of a store that nobody else sees."""
+        if files.inode(self._files) != self._inode:
+            raise displaced_error(self.url, self._files.database, self._inode)
 
     def _require_owner(self) -> str:
         self._require_usable()

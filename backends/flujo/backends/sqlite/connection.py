@@ -54,6 +54,7 @@ _NEEDS_TO_WRITE = (
     "make the file, its -wal and -shm and its folder writable for this user; reading needs that too",
     "on a disk that may only be read: copy the file, and its -wal if there is one, and name the copy with --store",
 )
+_MOVED = "put it back, or end every process that uses it: nothing they do from now on is kept"
 
 
 class Reader(Protocol):
@@ -275,7 +276,7 @@ def _store_error(store: str, lock: Path, error: sqlite3.Error) -> StoreError:
     if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # growing the index of the WAL; what a full disk looks like there
         return _full(store, lock)
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
-        return StoreError(store, "its file was removed or replaced while it was in use")
+        return StoreError(store, "its file was moved, removed or replaced while it was in use", [_MOVED])
     if is_damage(error):
         return damage_error(store, error)
     match kind_of(error):
