@@ -308,7 +308,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "5:3: `flows` has no key `first`; it has: default, definitions",
             "7:7: a flow is a name with a list of steps, as in [{quick: [fetch, report]}], not a list",
-            "8:12: flow `few` must be a list of the names of steps, not a list",
+            "8:12: flow `few` must be a list of the names of steps, not an empty list",
             '9:13: flow `text` must be a list of the names of steps, not the text "a"',
             "10:17: `a` is twice in flow `more`",
             "10:20: flow `more` must list the names of steps, not the number 1",
@@ -432,7 +432,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             '11:24: `duration` must be a duration such as 90, 90s or 1h30m, not "1:30"',
             "13:11: task `sleep` needs exactly one of the inputs `duration` and `seconds`",
             "17:14: `message` is given under `inputs` and under `params`",
-            "21:13: `code` has a syntax error in its line 2: invalid syntax",
+            "23:13: `code` has a syntax error: invalid syntax",
             "26:13: `inputs` must be a mapping, not a list",
         ],
     ),

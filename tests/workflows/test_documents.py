@@ -108,7 +108,18 @@ def test_an_alias_repeats_a_value_where_it_is_used() -> None:
          ["f:1:4: 99999999999999999999 is a larger number than can be recorded; quote it if it is text"]),
         ("a: &a [*a]\n", [f"f:1:8: there is no complete `&a` before this alias; {SPREAD.replace('NAME', 'a')}"]),
         ("a: *b\n", [f"f:1:4: there is no complete `&b` before this alias; {SPREAD.replace('NAME', 'b')}"]),
-        ("a: [b\nc: d\n", ["f:2:2: this is not YAML: did not find expected ',' or ']'"]),
+        ("a: [b\nc: d\n", ["f:2:2: this is not YAML: did not find expected ',' or ']'; close each `{` and `[`, "
+                           "and quote a text inside of them that holds `,`, `: ` or quotes"]),
+        ("a: 'it's'\n", ["f:1:8: this is not YAML: did not find expected key; a text in quotes ends with its second "
+                        "quote: write the inner one twice, as 'it''s', or use other ones"]),
+        ("a: {b: \"c\" d}\n", ["f:1:12: this is not YAML: did not find expected ',' or '}'; a text in quotes ends with "
+                              "its second quote: write the inner one twice, as 'it''s', or use other ones"]),
+        ('a: "C:\\new\\q"\n', ["f:1:11: this is not YAML: found unknown escape character; in double quotes a backslash "
+                               "is written twice, and stands for itself in single quotes or below a `|`"]),
+        ("a: *.txt\n", ["f:1:5: this is not YAML: did not find expected alphabetic or numeric character; "
+                       "quote the text, since `*` and `&` at its beginning mean something else in YAML"]),
+        ("a:\n  b: |\n  echo\n", ["f:4:1: this is not YAML: could not find expected ':'; "
+                                "the text below a `|` is indented more than its key"]),
         ("a: b: c\n", ["f:1:5: this is not YAML: mapping values are not allowed in this context; "
                          "quote the text that holds `: `, or write it below a `|`"]),
         ("a:\n  - b: 'echo \"x: y\"'\n    c: echo a: b # c\n", [

@@ -156,3 +156,29 @@ def test_a_list_is_told_with_items_of_the_type_that_is_declared(items: str, text
     declared = declare("p", {"type": "array", "items": {"type": items}})
 
     assert check_inputs([declared], {"p": text})[1] == {"p": f"must be an array, not \"{text}\"; write p:='{written}'"}
+
+
+@pytest.mark.parametrize(
+    ("keywords", "problems"),
+    [
+        ({"minimum": 5, "maximum": 1}, {"maximum": "`maximum` is below `minimum`, so no value would fit"}),
+        ({"minLength": 2, "maxLength": 1}, {"maxLength": "`maxLength` is below `minLength`, so no value would fit"}),
+        ({"minItems": 2, "maxItems": 1}, {"maxItems": "`maxItems` is below `minItems`, so no value would fit"}),
+        ({"type": "string", "minimum": 1},
+         {"minimum": "`minimum` is for numbers, and this is a string; write `minLength`, or leave it out"}),
+        ({"type": "array", "maximum": 1},
+         {"maximum": "`maximum` is for numbers, and this is an array; write `maxItems`, or leave it out"}),
+        ({"type": "boolean", "pattern": "x"},
+         {"pattern": "`pattern` is for texts, and this is a boolean; leave it out"}),
+        ({"type": ["string", "integer"], "items": {}},
+         {"items": "`items` is for lists, and this is a string or an integer; leave it out"}),
+        ({"type": "integer", "enum": [1, "2"]}, {"enum": '`enum` lists "2", which is not an integer'}),
+        ({"enum": []}, {"enum": "`enum` lists no value, so none would fit"}),
+        ({"enum": ["a"], "allowedValues": ["b"]},
+         {"allowedValues": "`allowedValues` is another word for `enum`; leave one of them out"}),
+        ({"type": ["string", "number"], "minimum": 1, "maxLength": 1, "pattern": "x"}, {}),
+    ],
+)  # fmt: skip
+def test_a_declaration_that_no_value_fits_is_refused(keywords: dict[str, Any], problems: dict[str, str]) -> None:
+    """And a keyword that says nothing about values of the type."""
+    assert keyword_problems(keywords) == problems

@@ -23,7 +23,7 @@ from .source_files import unreadable
 
 STDIN = Path("-")
 
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)(:?=)(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([^\W\d][\w.-]*)(:?=)(.*)", re.DOTALL)
 
 
 def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:

@@ -123,8 +123,8 @@ def test_a_child_of_a_child_runs(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("step", "type", "told"),
     [
-        ("{file: '{{ args.gone }}'}", "flujo.kernel.errors.DefinitionError", "nowhere.yaml: there is no such file"),
-        ("{file: '{{ args.bad }}'}", "flujo.kernel.errors.DefinitionError", "bad.yaml:2:1: "),
+        ("{file: '{{ args.gone }}'}", "DefinitionError", "nowhere.yaml: there is no such file; it was looked for as /"),
+        ("{file: '{{ args.bad }}'}", "DefinitionError", "bad.yaml:2:1: "),
         ("{file: '{{ args.fine }}'}", "InvalidInputError", "n: is required"),
         ("{file: child.yaml, inputs: {n: '{{ args.bad }}'}}", "InvalidInputError", "must be an integer"),
         ("{workflow: stranger}", "WorkflowNotFoundError", "stranger"),

@@ -22,6 +22,7 @@ from .doubts import doubts
 from .flow_reader import FlowReader
 from .importing import NO_FILES, Files, read_whole
 from .missing_values import needed_env, needed_inputs, uses_of_optional_results
+from .other_systems import KEYWORDS_OF_OTHER_SYSTEMS
 from .parameters import KEYWORDS, TYPES, Parameter, declare, from_default, keyword_problems
 from .reading import NodeReader, has_value, kind_of
 from .registry import Mention, Tasks
@@ -161,13 +162,22 @@ class _Reader(NodeReader):
                 continue
             keywords = declaration.plain()
             found = keyword_problems(keywords)
-            if found and found.keys() == keywords.keys() and not any(nearest(each, KEYWORDS) for each in keywords):
+            others = (each for each in keywords if each in KEYWORDS_OF_OTHER_SYSTEMS)
+            found |= {each: KEYWORDS_OF_OTHER_SYSTEMS[each] for each in others if nearest(each, KEYWORDS) is None}
+            if (
+                found
+                and found.keys() == keywords.keys()
+                and not any(each in KEYWORDS_OF_OTHER_SYSTEMS or nearest(each, KEYWORDS) for each in keywords)
+            ):
                 text = "a mapping as a default is written {default: {…}}"
                 self._add(declaration.at, f"parameter `{name}`: {text}; the keywords are: {', '.join(KEYWORDS)}")
                 continue
+            is_default = not any(each in KEYWORDS for each in keywords)
             for keyword, problem in found.items():
+                if is_default and keyword in KEYWORDS_OF_OTHER_SYSTEMS:
+                    problem += "; a mapping as a default is written {default: {…}}"
                 known = declaration.value[keyword]
-                unknown_keyword = problem.startswith("there is no")
+                unknown_keyword = keyword not in KEYWORDS
                 self._add(declaration.keys[keyword] if unknown_keyword else known.at, f"parameter `{name}`: {problem}")
             if not found:
                 read[name] = declare(name, keywords)

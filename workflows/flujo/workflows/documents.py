@@ -168,16 +168,34 @@ def read_document(text: str, problems: Problems, file: str = "") -> Node | None:
 
 def _way_out(text: str, error: yaml.MarkedYAMLError) -> str:
     """Return what to do about a mistake that is often made in shell commands, and about tabs."""
-    problem = str(error.problem)
-    mark = error.problem_mark
-    line = text.splitlines()[mark.line] if mark is not None and mark.line < len(text.splitlines()) else ""
+    problem, mark, lines = str(error.problem), error.problem_mark, text.splitlines()
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
         return "; indent with spaces, this line begins with a tab"
     if "mapping values are not allowed" in problem:
         return "; quote the text that holds `: `, or write it below a `|`"
+    if "unknown escape" in problem:
+        return "; in double quotes a backslash is written twice, and stands for itself in single quotes or below a `|`"
+    if "alphabetic or numeric" in problem:
+        return "; quote the text, since `*` and `&` at its beginning mean something else in YAML"
+    if _SECOND_TEXT.search(line[:2000]):
+        return "; a text in quotes ends with its second quote: write the inner one twice, as 'it''s', or use other ones"
+    if "expected ',' or" in problem:
+        return "; close each `{` and `[`, and quote a text inside of them that holds `,`, `: ` or quotes"
+    if "could not find expected ':'" in problem and _BLOCK.search(
+        "\n".join(lines[max(0, mark.line - 4) : mark.line] if mark else [])
+    ):
+        return "; the text below a `|` is indented more than its key"
     if problem.startswith("found character") or "found unexpected" in problem or "expected <block end>" in problem:
         return "; quote the text if it is one"
     return ""
+
+
+_SECOND_TEXT = re.compile(r":\s+('[^']*'|\"[^\"]*\")\s*[^\s#,}\]]")
+"""A value in quotes, and something behind it."""
+
+_BLOCK = re.compile(r"[:-] *[|>][-+0-9]*\n *[^ \n][^\n]*\n*\Z")
+"""A `|` at the end of a line, and one line below it."""
 
 
 def _first_unprintable(text: str) -> Position:

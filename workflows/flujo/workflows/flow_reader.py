@@ -66,7 +66,8 @@ class FlowReader(NodeReader):
 
     def _flow(self, name: str, at: Position, node: Node) -> Flow:
         if not isinstance(node.value, list) or not node.value:
-            self._add(node.at, f"flow `{name}` must be a list of the names of steps, not {kind_of(node)}")
+            given = "an empty list" if node.value == [] else kind_of(node)
+            self._add(node.at, f"flow `{name}` must be a list of the names of steps, not {given}")
             return Flow((), None)
         found = len(self._problems.found)
         steps: dict[str, Node] = {}

@@ -108,6 +108,10 @@ class FilesOnDisk:
             with open(place, "rb") as file:
                 return file.read(MAX_BYTES + 1).decode("utf-8-sig")
         except FileNotFoundError:
+            if "://" in path or ":/" in path:
+                raise UnreadableError("is no file: imports are files, so fetch it before, or in a step") from None
+            if path.split("/")[0].startswith("~"):
+                raise UnreadableError("does not exist: `~` stands for no folder here; write the path out") from None
             raise UnreadableError(f"does not exist; it was looked for as {place}") from None
         except OSError as error:
             raise UnreadableError(f"cannot be read: {error.strerror or error}") from error

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .definition_keys import STEP_KEYS
 from .documents import Node, Position, Problems
-from .registry import Task
+from .registry import InText, Task
 from .template_checks import TemplateChecks, has_template
 from .wording import unknown
 
@@ -70,5 +70,7 @@ class InputReader:
             known = (key for key in written if task.takes_any_input or task.input(key) is not None)
             taken = (key for key in known if key not in wrong)
             spelled = {task.spellings.get(key, key): key for key in taken}
-            for each, problem in task.check({meant: written[key] for meant, key in spelled.items()}).items():
-                self._add(given[spelled[each]][1].at, f"`{spelled[each]}` {problem}")
+            for each, found in task.check({meant: written[key] for meant, key in spelled.items()}).items():
+                node = given[spelled[each]][1]
+                told = found if isinstance(found, InText) else InText(found, 0)
+                self._add(self._templates.place(node, told.place), f"`{spelled[each]}` {told.problem}")

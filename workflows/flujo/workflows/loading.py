@@ -135,7 +135,9 @@ def _read(path: Path, name: str) -> str:
             data = file.read(MAX_BYTES + 1)  # one more than is accepted, so that the size is refused and not cut
         return data.decode("utf-8-sig")
     except OSError as error:
-        problem = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
+        problem = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            problem = "there is no such file" + ("" if str(path) == name else f"; it was looked for as {path}")
         raise DefinitionError([Problem(name, 0, 0, problem)]) from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -134,7 +134,7 @@ def not_a_list(value: Any) -> str:
 def _for_text(text: str) -> str:
     try:
         if isinstance(json.loads(text), list):
-            return "it is JSON, so write `| fromjson`"
+            return "it is JSON, so write `| fromjson`, or the list without quotes"
     except ValueError:
         pass
     if "\n" in text.strip():

@@ -89,3 +89,20 @@ TYPES_OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("dict", "map", "mapping", "json"), "object"),
 }
 """The same for the types of parameters."""
+
+KEYWORDS_OF_OTHER_SYSTEMS = {
+    "optional": "there is no keyword `optional`: a parameter may be left out unless it says `required: true`",
+    **dict.fromkeys(
+        ("choices", "options", "allowed", "values", "one_of", "oneOf"),
+        "the values that are allowed are listed as `enum: [a, b]`",
+    ),
+    "const": "one value alone is `enum: [VALUE]`",
+    **dict.fromkeys(("regex", "regexp", "match"), "what a text looks like is said as `pattern: REGEX`"),
+    **dict.fromkeys(("min", "ge", "gte"), "the least number is `minimum`, the least length `minLength`"),
+    **dict.fromkeys(("max", "le", "lte"), "the largest number is `maximum`, the largest length `maxLength`"),
+    **dict.fromkeys(("help", "desc", "doc", "title"), "text for people is `description`"),
+    **dict.fromkeys(
+        ("secret", "sensitive", "masked"), "an input is stored: name an environment variable in `secrets: []`"
+    ),
+}
+"""The same for the keywords of a parameter."""

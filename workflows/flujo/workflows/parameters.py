@@ -148,10 +148,50 @@ def keyword_problems(keywords: Mapping[str, Any]) -> dict[str, str]:
             problems[keyword] = unknown("keyword", keyword, KEYWORDS)
         elif (problem := KEYWORDS[keyword](value)) is not None:
             problems[keyword] = f"`{keyword}` {problem}"
+    if not problems:
+        problems |= _contradictions(keywords)
     default = keywords.get("default")
     if default is not None and not problems and (found := declare("", keywords).problems(default)):
         problems["default"] = "; ".join(f"`default` {problem}" for problem in found)
     return problems
+
+
+_OF_TYPES = {
+    **dict.fromkeys(("minimum", "maximum"), ("numbers", ("integer", "number"))),
+    **dict.fromkeys(("pattern", "minLength", "maxLength"), ("texts", ("string",))),
+    **dict.fromkeys(("items", "minItems", "maxItems"), ("lists", ("array",))),
+}
+"""What the values are, in words and as types, that a keyword says something about."""
+
+_LENGTHS = {
+    "minimum": {"string": "minLength", "array": "minItems"},
+    "maximum": {"string": "maxLength", "array": "maxItems"},
+}
+
+
+def _contradictions(keywords: Mapping[str, Any]) -> dict[str, str]:
+    """Return by keyword what says nothing, or leaves no value, beside the others."""
+    kind = keywords.get("type", ())
+    types: tuple[str, ...] = (kind,) if isinstance(kind, str) else tuple(kind)
+    found: dict[str, str] = {}
+    for keyword, (values, fitting) in _OF_TYPES.items():
+        if keyword in keywords and types and not any(each in fitting for each in types):
+            meant = _LENGTHS.get(keyword, {}).get(types[0])
+            way = "leave it out" if meant is None else f"write `{meant}`, or leave it out"
+            found[keyword] = f"`{keyword}` is for {values}, and this is {_listed(types)}; {way}"
+    for least, most in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
+        if least in keywords and most in keywords and keywords[least] > keywords[most]:
+            found[most] = f"`{most}` is below `{least}`, so no value would fit"
+    if "enum" in keywords and "allowedValues" in keywords:
+        found["allowedValues"] = "`allowedValues` is another word for `enum`; leave one of them out"
+    for keyword in ("enum", "allowedValues"):
+        allowed = keywords.get(keyword)
+        if allowed == []:
+            found[keyword] = f"`{keyword}` lists no value, so none would fit"
+        wrong = [each for each in allowed or () if types and not any(_is(each, name) for name in types)]
+        if wrong:
+            found[keyword] = f"`{keyword}` lists {shown(wrong[0])}, which is not {_listed(types)}"
+    return found
 
 
 def declare(name: str, keywords: Mapping[str, Any]) -> Parameter:
@@ -244,6 +284,8 @@ def _hint(parameter: Parameter, value: Any) -> str:
         listed = json.dumps(
             [part if parameter.items is None else parameter.items.read(part) for part in parts], ensure_ascii=False
         )
+        if value.lstrip()[:1] == "[":
+            return f'; this begins as JSON and is none: write {name}:=\'["a", "b"]\''
         return f"; write {name}:='{listed}'" if len(value) <= 60 else f"; write {name}:='[…]', as JSON"
     if "object" in types and name:
         return f"; write {name}:='{{…}}', as JSON"

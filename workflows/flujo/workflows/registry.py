@@ -18,7 +18,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio.abc import TaskGroup
 
@@ -79,6 +79,17 @@ class TaskInputError(FlujoError, ValueError):
         listed = "; ".join(f"`{name}` {problem}" for name, problem in problems.items())
         super().__init__(f"the inputs of task {task!r} are not valid: {listed}")
         self.task, self.problems = task, dict(problems)
+
+
+class InText(NamedTuple):
+    """What is wrong with an input that is a text, as the end of a sentence, and at which character of it."""
+
+    problem: str
+    place: int
+
+
+Check = Callable[[Mapping[str, Any]], Mapping[str, "str | InText"]]
+"""What says what is wrong with inputs as they are written, by input."""
 
 
 class LoopScope:
@@ -150,7 +161,7 @@ class Task:
     needs_workspace: bool = True
     starts_run: bool = False
     shares_loop: bool = False
-    check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None
+    check: Check | None = None
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None
 
     @property
@@ -207,7 +218,7 @@ def task(
     needs_workspace: bool = True,
     starts_run: bool = False,
     shares_loop: bool = False,
-    check: Callable[[Mapping[str, Any]], Mapping[str, str]] | None = None,
+    check: Check | None = None,
     mentions: Callable[[Mapping[str, Any]], Iterable[Mention]] | None = None,
 ) -> Callable[[Run], Task]:
     """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any.

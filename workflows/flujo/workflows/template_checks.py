@@ -133,7 +133,7 @@ class TemplateChecks:
         try:
             mentioned = read(node.value)
         except TemplateError as error:
-            self._add(self._place(node, error.place), error.message)
+            self._add(self.place(node, error.place), error.message)
             return
         self._parts += mentioned.size
         if self._parts > MAX_TEMPLATES:
@@ -172,15 +172,17 @@ class TemplateChecks:
         if len(text) > self._room:
             return node.at
         if is_template(text):
-            return self._place(node, place_of_member(text, *way))
+            return self.place(node, place_of_member(text, *way))
         before = len("{{ ") - (len(text) - len(text.lstrip()))
-        return self._place(node, place_of_member(in_braces(text), *way) - before)
+        return self.place(node, place_of_member(in_braces(text), *way) - before)
 
-    def _place(self, node: Node, place: int) -> Position:
+    def place(self, node: Node, place: int) -> Position:
         """Return where a character of a text stands; where the text begins, if that is its first one or not known."""
         text = self._problems.texts.get(node.at.file)
+        if place <= 0:
+            return node.at
         self._room -= len(node.value)
-        return node.at if place <= 0 or text is None or self._room < 0 else place_in(text, node.at, node.value, place)
+        return node.at if text is None or self._room < 0 else place_in(text, node.at, node.value, place)
 
     def _note_undeclared(self, parameter: str, node: Node) -> None:
         """Note a parameter that is not declared and may be given all the same, unless its name is nearly another's."""

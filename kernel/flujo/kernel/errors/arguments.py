@@ -175,6 +175,7 @@ class DefinitionError(FlujoError, ValueError):
 
     reason = "INVALID_FIELD"
     reason_code = "invalid-definition"
+    type = "DefinitionError"
 
     def __init__(self, problems: Sequence[Problem], hints: Iterable[str] = ()) -> None:
         super().__init__("\n".join(map(str, problems)), hints)

@@ -230,7 +230,7 @@ def _url(text: str, params: Mapping[str, Any]) -> httpx.URL:
     except httpx.InvalidURL as error:
         raise ValueError(f"`url` is not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError("`url` must begin with http:// or https:// and name a host")
+        raise ValueError(f"`url` must begin with http:// or https:// and name a host, not {shown(url)}")
     if not params:
         return url
     pairs = [(name, _texts(value)) for name, value in params.items()]

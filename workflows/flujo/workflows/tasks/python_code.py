@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.errors import FlujoError, OutputTooLargeError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
-from flujo.workflows.registry import LoopScope, Mention, TaskCall, task
+from flujo.workflows.registry import InText, LoopScope, Mention, TaskCall, task
 from flujo.workflows.sandbox import why_not_whole
 
 from .python_pool import ChildEnded, pool_of, program
@@ -48,15 +48,26 @@ class Mentions(NamedTuple):
     args: frozenset[str] | None = frozenset()
 
 
-def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
+def _place_in(code: str, error: SyntaxError) -> int:
+    """Return where in the code an error is: at a character, or else where its line begins."""
+    lines = code.splitlines(keepends=True)
+    number = min(error.lineno or 1, len(lines))
+    line, before = lines[number - 1] if lines else "", sum(map(len, lines[: number - 1]))
+    column = (error.offset or 1) - 1
+    if not line[column : column + 1].strip():
+        column = len(line) - len(line.lstrip())
+    return before + column
+
+
+def _check(inputs: Mapping[str, Any]) -> dict[str, str | InText]:
     """Tell of a syntax error in code that holds no templates, before anything runs."""
     code = inputs.get("code", "")
     try:
         if len(code) <= MAX_PARSED:
             ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" in its line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        return {"code": f"has a syntax error{line}: {getattr(error, 'msg', error)}"}
+        told = f"has a syntax error: {getattr(error, 'msg', error)}"
+        return {"code": InText(told, _place_in(code, error)) if isinstance(error, SyntaxError) else told}
     return {
         name: "becomes a variable of the code, so it must be a Python name"
         for name in inputs
