@@ -40,6 +40,29 @@ async def test_a_timeout_cancels_the_body() -> None:
     assert cleaned.is_set()
 
 
+async def test_a_timeout_ends_a_body_that_takes_it_for_a_reason_to_try_again() -> None:
+    """As libraries for retries do that are told what not to retry: the wait before the next try is cancelled, too."""
+    calls = 0
+
+    async def tried_thrice() -> str:
+        nonlocal calls
+        while True:
+            try:
+                calls += 1
+                if calls == 1:
+                    await anyio.sleep_forever()
+                return "too late"
+            except BaseException:
+                if calls == 3:
+                    raise
+            await checkpoint()
+
+    with pytest.raises(RunFailed, match=r"TimeoutError: it took longer than 0\.01s"):
+        await outcome(one_step(tried_thrice, timeout=0.01))
+
+    assert calls == 1
+
+
 async def test_a_timeout_holds_for_each_attempt() -> None:
     """A timeout is retried as `on_error: [TimeoutError]` says, with its full time again."""
 
