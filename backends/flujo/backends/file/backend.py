@@ -30,6 +30,7 @@ from anyio import (
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.disk_errors import FULL, disk_error
+from flujo.backends.inherited import INHERITED, unusable
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
@@ -62,6 +63,7 @@ from flujo.kernel.errors import (
     StoreFullError,
     StoreNotFoundError,
 )
+from flujo.kernel.forks import close_in_children
 
 from . import layout, restoring
 from .copying import Copy, Hold, Snapshot
@@ -135,6 +137,7 @@ class FileBackend(StateBackend):
             )
         self._set_up(owner)
         self._unusable = None
+        close_in_children(self)
         with self._store_errors():
             try:
                 await self._open_unless_cancelled()
@@ -143,6 +146,11 @@ class FileBackend(StateBackend):
                 raise
         if damaged := self._store.damaged():
             logger.warning("%s: damaged and left as they are: %s", self.url, ", ".join(damaged))
+
+    def close_in_child(self) -> None:
+        """Leave this handle to the parent."""
+        if self._unusable is None:
+            self._unusable = INHERITED
 
     def _set_up(self, owner: str | None) -> None:
         self._paths = layout.StorePaths.at(self.url, self.path)
@@ -496,7 +504,7 @@ class FileBackend(StateBackend):
 
     def _require_usable(self) -> None:
         if self._unusable is not None:
-            raise StoreError(self.url, self._unusable)
+            raise unusable(self.url, self._unusable)
 
     def _require_owner(self) -> str:
         self._require_usable()

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from flujo.backends.inherited import INHERITED, unusable
 from flujo.backends.pages import page_position, page_token
 from flujo.kernel.backend import (
     WORKFLOW_KEYS,
@@ -57,6 +58,7 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
+from flujo.kernel.forks import close_in_children
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
@@ -122,6 +124,7 @@ class PostgresBackend(StateBackend):
         self._left_since: dict[tuple[str, ...], float] = {}  # idle runs of these statuses that are others' share
         self._told: set[str] = set()  # kernels that have gone, as far as `wait_for_dead_owners` has returned them
         self._unusable = None
+        close_in_children(self)
         try:
             await self._open(owner)
         except (Lost, Again, Refusal) as error:
@@ -168,6 +171,11 @@ class PostgresBackend(StateBackend):
             sent = now()
             ((instant,),) = await connection.fetch(leases.TIME)
             self._clock.note(sent, instant, now())
+
+    def close_in_child(self) -> None:
+        """Leave this handle to the parent, whose connections it has."""
+        if self._unusable is None:
+            self._unusable = INHERITED
 
     async def close(self) -> None:
         if self._unusable is not None:
@@ -619,7 +627,7 @@ class PostgresBackend(StateBackend):
 
     def _require_open(self) -> None:
         if self._unusable is not None:
-            raise StoreError(self.url, self._unusable)
+            raise unusable(self.url, self._unusable)
         if self._heart is not None and self._heart.is_dead:
             raise StoreError(
                 self.url,

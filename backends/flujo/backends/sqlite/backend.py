@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 import anyio
 
 from flujo.backends.disk_errors import displaced_error
+from flujo.backends.inherited import INHERITED, note_database, require_not_inherited, unusable
 from flujo.backends.locks import LOOK_SECONDS, KernelLocks, StoreLock
 from flujo.backends.pages import page_position, page_token
 from flujo.backends.urls import Durability, parse
@@ -60,6 +61,7 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
+from flujo.kernel.forks import close_in_children
 from flujo.kernel.state import FINAL
 
 from . import (
@@ -159,6 +161,7 @@ class SQLiteBackend(StateBackend):
         self._last_request = 0  # the newest request `take` can have seen
         self._has_claimed = False  # a run that may have come with requests, since posts were last looked for
         self._unusable = None
+        close_in_children(self)
         with store_errors(self.url, self._files.lock):
             try:
                 await self._open()
@@ -166,8 +169,15 @@ class SQLiteBackend(StateBackend):
                 await self.close()
                 raise
 
+    def close_in_child(self) -> None:
+        """Leave this handle, and the database, to the parent."""
+        if self._unusable is None:
+            self._unusable = INHERITED
+            note_database(files.inode(self._files))
+
     async def _open(self) -> None:
         filesystems.require_local(self.url, self._files.database)
+        require_not_inherited(self.url, files.inode(self._files))
         schema = await self._find_schema()
         if self._owner is not None:
             await self._open_writer()
@@ -668,7 +678,7 @@ class SQLiteBackend(StateBackend):
 
     def _require_open(self) -> None:
         if self._unusable is not None:
-            raise StoreError(self.url, self._unusable)
+            raise unusable(self.url, self._unusable)
 
     def _require_usable(self) -> None:
         self._require_open()

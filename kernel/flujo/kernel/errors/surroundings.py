@@ -58,18 +58,17 @@ class WrongEventLoopError(FlujoError, RuntimeError):
 
 
 class ForkedProcessError(FlujoError, RuntimeError):
-    """A kernel or client, `what`, was used in a process that was forked from the one that had opened it.
+    """A kernel, client or store, `what`, was used in a process that was forked from the one that had opened it.
 
     Open another one in each process, after the fork.
     """
 
     reason = "FORKED_PROCESS"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} was opened before this process was forked, and stays with its parent",
-            ["make and open another one in each process, after the fork"],
-        )
+    def __init__(
+        self, what: str, hints: Sequence[str] = ("make and open another one in each process, after the fork",)
+    ) -> None:
+        super().__init__(f"{what} was opened before this process was forked, and stays with its parent", hints)
         self.what = what
 
 
