@@ -63,6 +63,11 @@ def failure(template: str) -> TemplateError:
         ("{{ t | sum }}", "filter `sum` goes through a list, and `t` is a text"),
         ("{{ l | sum }}", "filter `sum` takes items that go together, and `l` holds a number and a text; "
          "`map('int')` before it makes numbers of texts"),
+        ("{{ l | map('string') | sum }}", "filter `sum` takes items that go together, and `l | map('string')` holds "
+         "others; `map('int')` before it makes numbers of texts"),
+        ("{{ 1 in n | items }}", "Can only get item pairs from a mapping."),
+        ("{{ l < ['a'] }}", "`<` compares two numbers, texts or lists; here `l` is a list and `['a']` is a list, "
+         "whose items are of different kinds"),
         ("{{ t | round }}", "filter `round` takes a number, and `t` is a text; "
          "write `t | int` for the number in the text"),
         ("{{ t is divisibleby(2) }}", "test `divisibleby` cannot judge this, since `t` is a text"),

@@ -89,6 +89,17 @@ def test_a_template_becomes_a_value(template: str, value: Any) -> None:
     assert type(rendered) is type(value)
 
 
+@pytest.mark.parametrize(
+    "expression",
+    ["1 if none.a else 2", "none.a.b ~ 1", "[1][5] and 1", "1 in 2", "'x' | int(none) < 'a'", "{'a': 1 // 0}", "-'x'"],
+)
+def test_reading_a_template_evaluates_nothing(expression: str) -> None:
+    """A statement that makes names had Jinja2 compute what is constant, and an error of that was flujo's own."""
+    loop = "{% for i in x %}{{ i }}{% endfor %}"
+
+    assert references("{{ " + expression + " }}" + loop).roots == {"x"}
+
+
 def test_texts_are_rendered_at_any_depth() -> None:
     """In lists and in the values of mappings; other values and keys stay."""
     value = {"{{ n }}": [{"a": "{{ args.n }}"}, 5, None, "x{{ day }}"]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError as JinjaError
@@ -124,13 +124,13 @@ def _problem(node: nodes.Node, traced: _Traced, error: Exception) -> str:
     elif isinstance(error, json.JSONDecodeError):
         told = f"the text is not JSON: {error.msg}, in its line {error.lineno} at character {error.colno}"
     elif isinstance(error, TypeError):
-        told = _clash(node, traced)
+        told = _clash(node, traced, error)
         if told is None and (found := _UNHASHABLE.search(str(error))) is not None:
             told = f"{_KINDS.get(found[1], found[1])} cannot be a key of a mapping"
     return told or in_plain_words(error)
 
 
-def _clash(node: nodes.Node, traced: _Traced) -> str | None:
+def _clash(node: nodes.Node, traced: _Traced, error: TypeError) -> str | None:
     """Return how values do not go together; None if it is something else."""
     match node:
         case nodes.Neg(node=value, operator=sign) | nodes.Pos(node=value, operator=sign):
@@ -142,7 +142,8 @@ def _clash(node: nodes.Node, traced: _Traced) -> str | None:
         case nodes.Compare():
             return _told_of_comparison(node, traced)
         case nodes.Filter(node=nodes.Expr() as value):
-            return _told_of_filter(node.name, value, traced)
+            is_lazy = isinstance(traced.value(value), Iterator) and _OF_OPERANDS.search(str(error)) is None
+            return None if is_lazy else _told_of_filter(node.name, value, traced)
         case nodes.Test(node=nodes.Expr() as value):
             return f"test `{node.name}` cannot judge this, since {_is(value, traced)}"
         case nodes.Call(node=called) if not callable(traced.value(called)):
@@ -188,9 +189,13 @@ def _told_of_comparison(node: nodes.Compare, traced: _Traced) -> str | None:
             return f"texts are looked for in a text, and {_is(left, traced)}; write `{operand(left)} | string`"
         if isinstance(other, Mapping):
             return f"the keys of a mapping are texts, and {_is(left, traced)}"
+        if kind_of_value(other) == "a list":  # an item of it could not be made
+            return None
         return f"`{SIGNS[sign]}` looks into a text, a list or a mapping, and {_is(right, traced)}"
     both = f"{_is(left, traced)} and {_is(right, traced)}"
     advice = _advice(_as_number(traced, left, right))
+    if kind_of_value(traced.value(left)) == kind_of_value(other) == "a list":
+        advice = ", whose items are of different kinds"
     return f"`{SIGNS.get(sign)}` compares two numbers, texts or lists; here {both}{advice}"
 
 
@@ -262,4 +267,7 @@ _KINDS = {
 _TYPE = re.compile(
     rf"'({'|'.join(_KINDS)})'(?: objects?\b)?|(?<![-\w])(NoneType|str|int|float|dict|tuple)\b(?: objects?\b)?"
 )
+_OF_OPERANDS = re.compile("supported|operand|concatenate")
+"""Of a TypeError that is about two values of a list; any other one is about the making of an item."""
+
 _UNHASHABLE = re.compile(r"unhashable type: '(\w+)'")

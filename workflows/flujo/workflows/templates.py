@@ -15,12 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
-from jinja2 import meta, nodes
+from jinja2 import Environment, meta, nodes
 
 from flujo.kernel.errors import FlujoError
 
@@ -287,7 +287,10 @@ def _free_names(tree: nodes.Template, parts: Iterable[nodes.Node]) -> set[str]:
     found: set[str] = set()
     for node in parts:
         if isinstance(node, _MAKING_NAMES):
-            return meta.find_undeclared_variables(tree)
+            scopes = meta.TrackingCodeGenerator(cast(Environment, tree.environment))
+            scopes.optimizer = None  # or it would evaluate what is constant, with whatever that raises and takes
+            scopes.visit(tree)
+            return scopes.undeclared_identifiers
         if isinstance(node, nodes.Name):
             found.add(node.name)
     return {name for name in found if name not in tree.environment.globals} if tree.environment else found
