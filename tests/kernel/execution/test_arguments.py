@@ -109,6 +109,7 @@ def test_a_digest_stays_what_it_is(args: Any, kwargs: Any, digest: str | None) -
         ((Colour.RED,), (Colour.BLUE,)),
         ((date(2026, 1, 1),), (date(2026, 1, 2),)),
         ((timedelta(1),), (timedelta(2),)),
+        ((timedelta(microseconds=1),), (timedelta(microseconds=2),)),
         ((decimal.Decimal("1.0"),), (decimal.Decimal("1.00"),)),
         ((UUID(int=1),), (UUID(int=2),)),
         ((b"\xff",), (b"\xfe",)),
@@ -132,6 +133,12 @@ def test_neither_the_order_of_keys_nor_a_tuple_for_a_list_matters() -> None:
     assert digest_arguments(({"a": 1, "b": (2,)},), {"x": 1, "y": 2}) == digest_arguments(
         ({"b": [2], "a": 1},), {"y": 2, "x": 1}
     )
+
+
+def test_numbers_as_keys_count_as_their_texts() -> None:
+    """As in JSON; where some keys are texts, the others are told from them."""
+    assert digest_arguments(({1: "a"},), {}) == digest_arguments(({"1": "a"},), {})
+    assert digest_arguments(({1: "a", "b": 2},), {}) != digest_arguments(({"1": "a", "b": 2},), {})
 
 
 @pytest.mark.parametrize(
