@@ -208,3 +208,55 @@ def test_a_failed_run_is_explained_with_what_it_printed_last(terminal: Terminal)
     assert lines[0] == "run etl-77 is failed"
     assert lines[-11:] == ["the last lines of load:", *(f"  | {n}" for n in range(12, 21)), "  | no route"]
     assert "flujoctl resume etl-77" in told.remedies
+
+
+def test_a_failure_is_told_once_and_with_the_places_of_its_files(terminal: Terminal) -> None:
+    """What the message of the step has of its output is not repeated beside the last lines."""
+    terminal.write(
+        "noisy.yaml",
+        "name: noisy\nsteps: [{name: load, task: shell, inputs: {command: 'seq 1 9; echo no route >&2; exit 2'}}]\n",
+    )
+    ran = terminal.flujoctl("run", "noisy.yaml", "--id", "n")
+
+    told = terminal.flujoctl("explain", "n")
+
+    log = str(terminal.folder / ".flujo" / "workspaces" / "n.log")
+    for shown in (told.out, ran.err[ran.err.index("the last lines of load:") :]):
+        assert shown.count("  | 9\n") == 1
+        assert "\n9\n" not in shown
+        assert "\n  9\n" not in shown
+        assert log in shown
+    assert "  it has failed: step 'load' failed: ShellError: the command ended with code 2: no route\n" in told.out
+    assert told.remedies[0] == "flujoctl logs n --step load"
+
+
+def test_a_failure_of_a_child_names_the_run_that_tells_more(terminal: Terminal) -> None:
+    """Its parent has printed nothing; the command works."""
+    terminal.write(
+        "kid.yaml", "name: kid\nsteps: [{name: load, task: shell, inputs: {command: 'echo so >&2; exit 2'}}]\n"
+    )
+    terminal.write("top.yaml", "name: top\nsteps: [{name: sub, task: workflow, inputs: {file: kid.yaml}}]\n")
+    ran = terminal.flujoctl("run", "top.yaml", "--id", "t")
+
+    assert ran.remedies[0] == terminal.flujoctl("explain", "t").remedies[0] == "flujoctl explain t.sub"
+    assert "  | so" in terminal.flujoctl("explain", "t.sub").out
+
+
+def test_a_step_that_printed_nothing_has_no_log_to_look_at(terminal: Terminal) -> None:
+    """And a run that has not completed says where it works and where what it prints is."""
+    terminal.write("still.yaml", "name: still\nsteps: [{name: stop, task: fail, inputs: {message: no}}]\n")
+    ran = terminal.flujoctl("run", "still.yaml", "--id", "s")
+
+    told = terminal.flujoctl("explain", "s")
+
+    assert not any(" logs " in command for command in (*ran.remedies, *told.remedies))
+    places = terminal.folder / ".flujo" / "workspaces"
+    assert f"  (it works in {places / 's'}; what it prints is in {places / 's.log'})\n" in told.out
+
+
+def test_the_signal_that_is_waited_for_is_the_first_thing_to_type(terminal: Terminal) -> None:
+    """Also while no process runs the run: a resume alone would wait on."""
+    terminal.write("gate.yaml", "name: gate\nsteps: [{name: go, task: wait_signal}]\n")
+    terminal.flujoctl("run", "gate.yaml", "--id", "g", "--no-wait")
+
+    assert terminal.flujoctl("explain", "g").remedies == ["flujoctl signal g go", "flujoctl resume g"]

@@ -57,6 +57,16 @@ def test_several_runs_that_are_meant_are_listed(flujoctl: Flujoctl, runs: Sequen
     assert "'report' matches several runs" in ended.err
     assert "report-1" in ended.err
     assert "report-2" in ended.err
+    assert ended.err.splitlines()[-1] == "try: flujoctl list --id-prefix report"
+    assert flujoctl("list", "--id-prefix", "report", "-q").out.split() == ["report-2", "report-1"]
+
+
+def test_an_abbreviation_that_is_too_short_to_delete_by_says_so(flujoctl: Flujoctl, runs: Sequence[str]) -> None:
+    """Instead of that there is no such run, which `list` contradicts."""
+    ended = flujoctl("delete", "bac")
+
+    assert ended.code == 3
+    assert ended.err.splitlines()[1] == "try: type at least 4 characters of an id here, or all of it"
 
 
 def test_there_is_no_newest_run_in_an_empty_store(flujoctl: Flujoctl, runs: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ def test_lines_are_chosen_by_step_attempt_and_number(
     options: tuple[str, ...], expected: list[str], talked: Path, flujoctl: Flujoctl
 ) -> None:
     """All that are asked for, in the order in which they were printed."""
-    ended = flujoctl("logs", "talk", *options)
+    ended = flujoctl("logs", "talk", *options, "-q")
 
     assert (ended.code, ended.out.splitlines(), ended.err) == (0, expected, "")
 
@@ -113,7 +113,10 @@ def test_a_run_that_has_printed_nothing_has_an_empty_log(folder: Path, flujoctl:
     (folder / "silent.yaml").write_text("name: silent\nsteps:\n  - {name: s, task: shell, inputs: {command: 'true'}}\n")
     assert flujoctl("run", "silent.yaml", "--id", "s").code == 0
 
-    assert flujoctl("logs", "s") == (0, "", "")
+    said = "nothing of this has been printed; `flujoctl events` shows what is recorded\n"
+    assert flujoctl("logs", "s") == (0, "", said)
+    assert flujoctl("logs", "s", "-q") == (0, "", "")
+    assert flujoctl("logs", "s", "-o", "jsonl") == (0, "", "")
 
 
 def test_what_cannot_be_shown_says_why(talked: Path, folder: Path, flujoctl: Flujoctl) -> None:

@@ -127,19 +127,24 @@ def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are(
         ("run -f w.yaml", "leave it out:", "run w.yaml"),
         ("list --statsu failed", "did you mean --status?", "list --status failed"),
         ("list --status failled", "did you mean 'failed'?", "list --status failed"),
+        ("cancel --all", "did you mean --status?", None),
+        ("delete --workflow w", "add --yes, or look first with --dry-run", "delete --workflow w --dry-run"),
         ("get r -o jsonpath={.status}", "did you mean 'json'?", "get r -o json"),
     ],
 )
 def test_an_option_of_another_tool_is_answered_with_the_line_that_was_meant(
-    typed: str, told: str, line: str | None, flujoctl: Flujoctl
+    typed: str, told: str, line: str | None, flujoctl: Flujoctl, folder: Path
 ) -> None:
     """It can be typed as printed."""
+    (folder / "w.yaml").write_text("name: w\nsteps: [{name: a, task: noop}]\n")
+    flujoctl("run", "w.yaml", "-q")
     ended = flujoctl(*typed.split())
 
     message, *hints = ended.err.splitlines()
     assert (ended.code, ended.out) == (2, "")
     assert told in message
-    assert hints == [f"try: flujoctl {line or typed.split()[0] + ' --help'}"]
+    assert hints[0] == f"try: flujoctl {line or typed.split()[0] + ' --help'}"
+    assert len(hints) == 1 or hints[1:] == ["try: flujoctl delete --workflow w --yes"]
 
 
 @pytest.mark.parametrize("typed", ["get run r", "describe run r", "explain workflow r", "logs run r"])

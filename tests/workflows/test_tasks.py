@@ -113,12 +113,37 @@ async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> Non
         await bench.call("shell", command="seq -f 'line %g' 12 >&2; seq 11; exit 3")
 
     assert str(raised.value) == (
-        "the command ended with code 3: " + "\n".join(f"line {number}" for number in range(3, 13)) + "\n"
+        "the command ended with code 3: line 12\n"
+        "the end of its stderr: " + "\n".join(f"line {number}" for number in range(3, 13)) + "\n"
         "the end of its stdout: " + "\n".join(f"{number}" for number in range(2, 12)) + "\n"
         f"(it ran in {bench.workspace}; all it printed: {bench.log_file})"
     )
     assert raised.value.return_code == 3
     assert error_type(raised.value) == "ShellError"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            'Traceback:\\n  File "x.py", line 1\\n    on_error()\\nValueError: no',
+            "ValueError: no",
+        ),
+        ('Traceback:\\n  File "x.py", line 1\\nhelp.Needed: now', "help.Needed: now"),
+        (
+            "x.c: In main:\\nx.c:1:9: error: expected\\n    1 | int (\\n      |     ^",
+            "x.c:1:9: error: expected",
+        ),
+        ("looking\\nno such table\\n^^^^", "no such table"),
+        ("***", "***"),
+    ],
+)
+async def test_the_first_line_of_a_failure_is_the_one_that_tells_the_most(bench: Bench, said: str, told: str) -> None:
+    """Tables show no other one."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", command=f"printf '{said}\\n' >&2; exit 3")
+
+    assert str(raised.value).splitlines()[0] == f"the command ended with code 3: {told}"
 
 
 @pytest.mark.parametrize(

@@ -256,14 +256,21 @@ def after_full_disk(error: FlujoError, command: Sequence[str]) -> None:
         error.hints = tuple(hint.replace(_RESUME, shlex.join(command)) for hint in error.hints)
 
 
-def report(error: FlujoError, session: Session) -> int:
-    """Print an expected error with what helps, and return its exit code. This is printed whatever -q says."""
-    if not tell(session, error.reason_code, _text(error), _fields(session, error)):
+def report(error: FlujoError, session: Session, *, shown: Sequence[str] = ()) -> int:
+    """Print an expected error with what helps, and return its exit code. This is printed whatever -q says.
+
+    People are not told lines of its message again that they are `shown` already as the last ones of a step."""
+    text = _text(error)
+    if shown:
+        from .text import without_lines
+
+        text = "\n".join(without_lines(text, shown))
+    if not tell(session, error.reason_code, text, _fields(session, error)):
         return exit_code(error)
-    shown = len(error.hints) if session.verbosity else _HINTS
-    for hint in _aligned([session.addressed(hint) for hint in error.hints[:shown]]):
+    most = len(error.hints) if session.verbosity else _HINTS
+    for hint in _aligned([session.addressed(hint) for hint in error.hints[:most]]):
         say(f"try: {hint}")
-    if (more := len(error.hints) - shown) > 0:
+    if (more := len(error.hints) - most) > 0:
         say(f"-v shows {more} more")
     return exit_code(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from shlex import quote
 from typing import TYPE_CHECKING, Unpack
 
 from flujo.kernel.backend import Order
@@ -43,13 +44,17 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         if not found and len(given) >= SHORTEST_ENDING:
             found = await _with_suffix(runs, given)
         if not found:
+            if len(given) < shortest:
+                missing.hints = (f"type at least {shortest} characters of an id here, or all of it", *missing.hints)
             if given in ("run", "runs"):
                 missing.hints = ("leave the word out: all commands are about runs", *missing.hints)
             elif given.startswith(("run/", "runs/")):
                 missing.hints = (f"leave {given.partition('/')[0]}/ out: all commands are about runs", *missing.hints)
             raise
     if len(found) > 1:
-        raise AmbiguousRunError(f"{given!r} matches several runs", found)
+        is_prefix = found[0].startswith(given)
+        hint = f"flujoctl list --id-prefix {quote(given)}" if is_prefix else "flujoctl list"
+        raise AmbiguousRunError(f"{given!r} matches several runs", found, [hint])
     return found[0]
 
 

@@ -6,7 +6,7 @@ there, and Ctrl-C only stops following it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from shlex import quote
 
 from flujo.kernel import (
@@ -29,7 +29,7 @@ from . import failures, text
 from .connect import acting, reading
 from .display import Display, display_for
 from .follower import Follower, alongside
-from .hearing import hearing, show_last_lines
+from .hearing import hearing, show_last_lines, shows_last_lines
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
 from .session import Session, has_colour, say
@@ -81,8 +81,7 @@ async def advance(
         return EXIT_CODE
     if state.status in LIVE:
         return await _conclude_waiting(session, state)
-    await show_last_lines(session, state)
-    return conclude(session, state)
+    return conclude(session, state, await show_last_lines(session, state))
 
 
 async def detach(session: Session, begin: Begin) -> int:
@@ -143,32 +142,36 @@ async def _after_interruption(session: Session, run_id: str) -> WorkflowState | 
     return None
 
 
-def conclude(session: Session, state: WorkflowState) -> int:
-    """Print the outcome of a run, and what helps if it has not completed; returns the exit code."""
+def conclude(session: Session, state: WorkflowState, lines: Sequence[str] | None = None) -> int:
+    """Print the outcome of a run, and what helps if it has not completed; returns the exit code. `lines` are the last
+    ones of the step that failed, which a person sees already; None if they were not looked for."""
     _print_outcome(session, state)
-    return tell_failure(session, state)
+    return tell_failure(session, state, lines)
 
 
-def tell_failure(session: Session, state: WorkflowState) -> int:
+def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | None = None) -> int:
     """Print what helps if a run has not completed, or went on after failures; returns the exit code."""
     try:
         result_of(state)
-        if lines := text.went_on(state):
-            for line in lines:
+        if went_on := text.went_on(state):
+            for line in went_on:
                 session.note(line)
             session.suggest(f"flujoctl explain {state.run_id}")
     except FlujoError as error:
-        if (logs := _logs_command(session, state)) is not None:
-            error.hints = (logs, *error.hints)
+        if (look := where_to_look(state, lines)) is not None:
+            error.hints = (look, *error.hints)
         for line in text.failed_as_well(failed_besides(state)):
             session.note(line)
-        return failures.report(error, session)
+        return failures.report(error, session, shown=lines if lines and shows_last_lines(session) else ())
     return 0
 
 
-def _logs_command(session: Session, state: WorkflowState) -> str | None:
-    """Return the command that shows what the step has printed in which a run failed, if that is kept."""
-    if state.failed_step is None or "log_file" not in state.environment:
+def where_to_look(state: WorkflowState, lines: Sequence[str] | None) -> str | None:
+    """Return the command that shows more of a failure: of the run that a step had started, or of what it printed."""
+    step = state.steps.get(state.failed_step or "")
+    if step is not None and step.child is not None:
+        return f"flujoctl explain {step.child}"
+    if state.failed_step is None or "log_file" not in state.environment or (lines is not None and not lines):
         return None
     return f"flujoctl logs {state.run_id} --step {quote(state.failed_step)}"
 

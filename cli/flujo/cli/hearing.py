@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -58,22 +58,34 @@ async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
         return  # a run that keeps no log, or one that is gone, which the stream of its events says better
 
 
-async def show_last_lines(session: Session, state: WorkflowState) -> None:
-    """Print on stderr what the step has printed last in which a run failed."""
-    if session.quiet or session.output in ("json", "jsonl"):
-        return
+async def show_last_lines(session: Session, state: WorkflowState) -> Sequence[str]:
+    """Return what the step has printed last in which a run failed, and print it on stderr unless nobody wants that."""
+    if state.status is not RunStatus.FAILED:
+        return ()
     async with reading(session.target) as runs:
-        for line in await last_lines(runs, state):
+        lines = await last_lines(runs, state)
+    if shows_last_lines(session):
+        for line in under_heading(state, lines):
             say(line)
+    return lines
+
+
+def shows_last_lines(session: Session) -> bool:
+    """True if last lines are for a person, who wants to be told."""
+    return not session.quiet and session.output not in ("json", "jsonl")
 
 
 async def last_lines(runs: StoredRuns, state: WorkflowState) -> list[str]:
-    """Return what the step has printed last in which a run failed, under a heading; nothing if that is not kept."""
+    """Return what the step has printed last in which a run failed; nothing if that is not kept."""
     if state.status is not RunStatus.FAILED or state.failed_step is None:
         return []
     try:
         part = await runs.read_log(state.run_id, step=state.failed_step, tail=LAST_LINES)
     except FlujoError:
         return []
-    lines = [f"  | {printable(line.text)}" for line in part.lines if line.step is not None]
-    return [f"the last lines of {state.failed_step}:", *lines] if lines else []
+    return [printable(line.text) for line in part.lines if line.step is not None]
+
+
+def under_heading(state: WorkflowState, lines: Sequence[str]) -> list[str]:
+    """Return last lines as they are shown; nothing if there are none."""
+    return [f"the last lines of {state.failed_step}:", *(f"  | {line}" for line in lines)] if lines else []

@@ -137,6 +137,7 @@ _NO_TIMES = Instead("--tail 100", "what steps print is kept without times, which
 OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "-A": {"list": Instead("--all")},
     "--all-namespaces": {"list": Instead("--all")},
+    "--all": {"": Instead("--status", "options choose runs", takes_value=True)},
     "--everything": {"list": Instead("--all")},
     "-w": {
         "list": Instead("flujoctl top"),

@@ -25,6 +25,7 @@ from .inputs import parse_labels
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
 from .session import Session, has_colour, run_async, say
+from .usage import NobodyToAsk
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
 """Statuses of runs that can be pruned; unfinished runs are always kept."""
@@ -54,9 +55,7 @@ class Consent(Enum):
     def ask(self, question: str) -> bool:
         """Return the answer of the user; raises click.UsageError if there is no terminal to ask on."""
         if self is Consent.REFUSE:
-            raise click.UsageError(
-                f"{question} There is no terminal to ask on: add --yes, or look first with --dry-run"
-            )
+            raise NobodyToAsk(f"{question} There is no terminal to ask on: add --yes, or look first with --dry-run")
         return click.confirm(question, err=True)
 
 

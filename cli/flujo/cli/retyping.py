@@ -18,7 +18,7 @@ from . import command_index
 from .nearest import nearest_choice, nearest_status
 from .other_tools import FILTERS, NOUNS, OPTIONS, Instead
 from .session import Session
-from .usage import UnknownCommand
+from .usage import NobodyToAsk, UnknownCommand
 
 _READING = {name for title, commands in command_index.SECTIONS if title == "Look at runs" for name, _ in commands}
 """Commands that do nothing to a run."""
@@ -36,6 +36,8 @@ def what_was_meant(root: click.Group, error: click.ClickException, arguments: Se
     context = error.ctx if isinstance(error, click.UsageError) else None
     overview = f"{context.command_path if context is not None else 'flujoctl'} --help"
     told, words = "", None
+    if isinstance(error, NobodyToAsk):
+        return Meant(told, [shlex.join(["flujoctl", *arguments, option]) for option in ("--dry-run", "--yes")])
     if isinstance(error, UnknownCommand):
         words, overview = _with_command(root, error, arguments), error.way_on
     elif isinstance(error, click.NoSuchOption):

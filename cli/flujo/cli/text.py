@@ -6,8 +6,9 @@ A status is always a word; colour only repeats it.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
@@ -71,6 +72,15 @@ def first_line(text: str, limit: int = 200) -> str:
     """Return the first line of a text, cut to `limit` characters."""
     line = printable(text.strip().partition("\n")[0])
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def without_lines(message: str, lines: Collection[str]) -> list[str]:
+    """Return the lines of the message of an error but for those that are shown already as last lines of its step."""
+    first, *rest = message.splitlines() or [""]
+    return [first, *(line for line in rest if printable(_END.sub("", line)) not in lines)]
+
+
+_END = re.compile(r"^the end of its std(out|err): ")
 
 
 # ---------------------------------------------------------------------------------------------------------------

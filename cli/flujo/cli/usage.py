@@ -13,6 +13,10 @@ class UnknownCommand(click.UsageError):
         self.name, self.meant, self.way_on = name, meant, way_on
 
 
+class NobodyToAsk(click.UsageError):
+    """A command wants to be confirmed, and there is no terminal: an option has to say so."""
+
+
 CODES: dict[str, tuple[type[click.ClickException], str]] = {
     "unknown-command": (
         UnknownCommand,

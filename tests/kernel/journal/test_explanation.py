@@ -110,7 +110,8 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     (
         [A, AttemptFailed("a", 1, "OSError", "no", IN_A_MINUTE)], {},
         [(Why.BACKOFF, "a", IN_A_MINUTE,
-          "step 'a' has failed 1 of 3 times (OSError: no); its next attempt is due in 30s", [FLUJO_WATCH])],
+          "step 'a' has failed 1 of 3 times (OSError: no); its next attempt is due in 30s",
+          [FLUJO_WATCH, "flujoctl inspect r --step a"])],
     ),
     (
         [StepWaiting("nap", "sleep", until=IN_A_MINUTE)], {},

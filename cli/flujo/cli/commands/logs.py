@@ -58,6 +58,8 @@ def command(
         run_async(read)
     except KeyboardInterrupt:
         return failures.INTERRUPTED
+    if show.is_untouched and session.output == "table":
+        session.note("nothing of this has been printed; `flujoctl events` shows what is recorded")
     return 0
 
 
@@ -95,10 +97,13 @@ class _Printer:
     def __init__(self, session: Session, *, prefix: bool) -> None:
         self._format = session.output
         self._prefix = prefix
+        self.is_untouched = True
         self._is_terminal = sys.stdout.isatty()
 
     def all(self, lines: Iterable[LogLine]) -> None:
         """Print some lines; they are there once this returns."""
+        lines = list(lines)
+        self.is_untouched &= not lines
         if self._format in ("json", "yaml"):
             emit([line._asdict() for line in lines], self._format)
             return

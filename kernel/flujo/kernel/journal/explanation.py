@@ -17,7 +17,18 @@ from flujo.kernel.errors import ways_on
 
 from .plans import loop_of
 from .rest import Rest
-from .state import FINAL, ITEMS, LIVE, CleanUpReason, PauseReason, RunStatus, StepState, StepStatus, WorkflowState
+from .state import (
+    FINAL,
+    ITEMS,
+    LIVE,
+    CleanUpReason,
+    Failure,
+    PauseReason,
+    RunStatus,
+    StepState,
+    StepStatus,
+    WorkflowState,
+)
 
 
 class Why(StrEnum):
@@ -328,7 +339,7 @@ def _failed_besides(state: WorkflowState) -> Iterator[Reason]:
     """What failed beside the step whose failure the run is told with: several did at once, or the run went on."""
     for step in failed_besides(state):
         assert step.error is not None
-        text = f"step {step.name!r} failed as well: {step.error.type}: {step.error.message}"
+        text = f"step {step.name!r} failed as well: {_in_a_line(step.error)}"
         yield Reason(
             Why.FINISHED, text, step.name, commands=[f"flujoctl inspect {state.run_id} --step {quote(step.name)}"]
         )
@@ -344,7 +355,7 @@ def _failed_items(state: WorkflowState) -> Iterator[Reason]:
         if loop not in state.steps or state.steps[loop].kind != ITEMS:
             continue
         items.sort(key=lambda item: int(item.name[len(loop) + 1 : -1]))
-        told = [f"{item.name}: {item.error.type}: {item.error.message}" for item in items[:_ITEMS_NAMED] if item.error]
+        told = [f"{item.name}: {_in_a_line(item.error)}" for item in items[:_ITEMS_NAMED] if item.error]
         more = f"; and {len(items) - _ITEMS_NAMED} more" if len(items) > _ITEMS_NAMED else ""
         which = "1 item" if len(items) == 1 else f"{len(items)} items"
         text = f"{which} of step {loop!r} failed: {'; '.join(told)}{more}"
@@ -371,12 +382,18 @@ def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, 
 
 
 def _backoff(state: WorkflowState, step: StepState, now: int) -> Reason:
-    failure = "" if step.error is None else f" ({step.error.type}: {step.error.message})"
+    failure = "" if step.error is None else f" ({_in_a_line(step.error)})"
     text = (
         f"step {step.name!r} has failed {step.failures} of {step.max_attempts} times{failure}; "
         f"its next attempt is due {_when(step.next_attempt_at, now)}"
     )
-    return Reason(Why.BACKOFF, text, step.name, step.next_attempt_at, [f"flujoctl watch {state.run_id}"])
+    commands = [f"flujoctl watch {state.run_id}", f"flujoctl inspect {state.run_id} --step {quote(step.name)}"]
+    return Reason(Why.BACKOFF, text, step.name, step.next_attempt_at, commands)
+
+
+def _in_a_line(error: Failure) -> str:
+    """Return an error without the end of what its step has printed, which `inspect` has."""
+    return f"{error.type}: {error.message.partition(chr(10))[0]}"
 
 
 def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:

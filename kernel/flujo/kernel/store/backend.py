@@ -61,7 +61,10 @@ from .records import (
     size_of_rows,
 )
 
-NO_FLEET = ("its kernels are all of one host", ("flujoctl db info", "docs/many-hosts.md  # tells of fleets"))
+NO_FLEET = (
+    "its kernels are all of one host",
+    ("flujoctl db info", "flujoctl hosts --store postgresql://USER@HOST/DATABASE  # a store of many hosts"),
+)
 
 
 class StateBackend(ABC):

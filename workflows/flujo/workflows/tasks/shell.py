@@ -47,19 +47,22 @@ class ShellError(FlujoError):
     """A command ended with a return code other than 0; `return_code` is -N after signal N. Retry rules know it as
     `ExitCode75` too (`exit_codes`).
 
-    The message has the ends of both its outputs, the folder it ran in, and where all it printed is kept.
+    The first line of the message has the line of its output that tells the most; the others have the ends of both
+    outputs, the folder it ran in, and where all it printed is kept.
     """
 
     reason = "STEP_FAILED"
     type = "ShellError"
 
     def __init__(self, finished: Finished, working_dir: Path, log: Path | None) -> None:
-        said = [lines for lines in (_end_of(finished.stderr), _end_of(finished.stdout)) if lines]
+        ends = {"stderr": _end_of(finished.stderr), "stdout": _end_of(finished.stdout)}
+        said = {name: lines for name, lines in ends.items() if lines}
+        told = _telling(next(iter(said.values()))) if said else None
+        more = "".join(f"\nthe end of its {name}: " + "\n".join(said[name]) for name in said if said[name] != [told])
         kept = "" if log is None else f"; all it printed: {log}"
-        told = f": {said[0]}" if said else ", and printed nothing"
-        more = "" if len(said) < 2 else f"\nthe end of its stdout: {said[1]}"
         where = f"(it ran in {working_dir}{kept})"
-        super().__init__(f"the command {how_it_ended(finished.return_code)}{told}{more}\n{where}")
+        first = f": {told}" if told is not None else ", and printed nothing"
+        super().__init__(f"the command {how_it_ended(finished.return_code)}{first}{more}\n{where}")
         self.return_code = finished.return_code
         self.working_dir = working_dir
 
@@ -70,8 +73,16 @@ def exit_error(return_code: int) -> type[ShellError]:
     return type(f"ExitCode{return_code}", (ShellError,), {"__module__": __name__})
 
 
-def _end_of(output: bytes) -> str:
-    return "\n".join(output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:])
+def _end_of(output: bytes) -> list[str]:
+    return output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """Return the line that says best what went wrong: the last that speaks of an error and is not indented, as the
+    code in a traceback is, or else the last with a word in it."""
+    worded = [line for line in lines if any(map(str.isalnum, line))] or lines
+    errors = [line for line in worded if "error" in line.lower() and not line[0].isspace()]
+    return (errors or worded)[-1].strip()
 
 
 def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
