@@ -8,7 +8,7 @@ pydantic_core is imported by the first call: who lists runs reads no value."""
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any
 
 from .errors import InvalidValueError, OutputTooLargeError, PayloadTooLargeError
@@ -73,8 +73,16 @@ def _check(value: Any, path: str, depth: int) -> None:
         for index, item in enumerate(value):
             _check(item, f"{path}[{index}]", depth + 1)
     else:
-        hint = "; an `await` is missing" if isinstance(value, Awaitable) else ""
-        raise InvalidValueError(path, f"{type(value).__name__} is not a JSON type{hint}")
+        raise InvalidValueError(path, f"{type(value).__name__} is not a JSON type{_hint(value)}")
+
+
+def _hint(value: object) -> str:
+    """Return what helps with a value that stands for work which is not done."""
+    if isinstance(value, Awaitable):
+        return "; an `await` is missing"
+    if isinstance(value, Generator | AsyncGenerator | map | filter | zip):
+        return "; what it would yield has not been computed: make a list of it"
+    return ""
 
 
 MAX_INPUT_BYTES = 1024 * 1024

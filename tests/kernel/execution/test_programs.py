@@ -205,6 +205,29 @@ async def failure(kernel: Kernel, workflow: Any) -> str:
     return said
 
 
+@pytest.mark.parametrize("kind", ["generator", "async_generator", "map"])
+async def test_what_would_only_yield_is_told_to_be_made_a_list(kind: str) -> None:
+    """A step that is a generator function, or returns something lazy, has done nothing of it when it returns."""
+
+    def lazily() -> Any:
+        yield 1
+
+    async def lazily_as_well() -> Any:
+        yield 1
+
+    def mapped() -> Any:
+        return map(abs, [1])
+
+    body = {"generator": lazily, "async_generator": lazily_as_well, "map": mapped}[kind]
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        return await ctx.step(body, name="lazy")
+
+    async with Harness().kernel(program) as kernel:
+        assert f"{kind} is not a JSON type; what it would yield has not been computed" in await failure(kernel, program)
+
+
 async def test_a_forgotten_await_fails_the_run_or_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """What is returned without it is no value; what is dropped is told by its name (test_calls.py)."""
 
