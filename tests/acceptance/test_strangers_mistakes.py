@@ -90,3 +90,38 @@ def test_a_child_that_is_not_there_is_told_with_where_it_was_looked_for(terminal
 
     assert ended.code == 1
     assert f"DefinitionError: x.yaml: there is no such file; it was looked for as {terminal.folder}/x.yaml" in ended.err
+
+
+def test_a_file_that_lies_where_the_run_was_started_is_found_with_what_to_type(terminal: Terminal) -> None:
+    """Paths count from the workspace: the failure says so, and what it says works."""
+    terminal.write("data.csv", "a,b")
+    text = (
+        "name: reads\nsteps: [{name: a, task: read_file, inputs: {path: PATH}}]\noutputs: {o: '{{ steps.a.result }}'}\n"
+    )
+    terminal.write("reads.yaml", text.replace("PATH", "data.csv"))
+    terminal.write("gone.yaml", text.replace("PATH", "out/gone.csv"))
+
+    ended = terminal.flujoctl("run", "reads.yaml", "--id", "r")
+    gone = terminal.flujoctl("run", "gone.yaml", "--id", "g")
+
+    workspaces = terminal.folder / ".flujo" / "workspaces"
+    told = f"FileNotFoundError: there is no 'data.csv' in the workspace, {workspaces / 'r'}"
+    way = "there is one where the run was started: write '{{ start_dir }}/data.csv' with `allow_outside: true`"
+    assert f"{told}; {way}" in ended.err
+    assert f"there is no 'out/gone.csv' in the workspace, {workspaces / 'g'}\n" in gone.err
+
+    terminal.write("reads.yaml", text.replace("PATH", '"{{ start_dir }}/data.csv", allow_outside: true'))
+
+    assert "a,b" in terminal.flujoctl("resume", "r").out
+
+
+def test_a_shell_that_is_no_program_is_refused(terminal: Terminal) -> None:
+    """It ended in the first command."""
+    terminal.write(
+        "shell.yaml", "name: s\nsettings: {shell: 3}\nsteps: [{name: a, task: shell, inputs: {command: x}}]\n"
+    )
+
+    ended = terminal.flujoctl("run", "shell.yaml")
+
+    assert ended.code == 2
+    assert "shell.yaml:2:19: `shell` must be a program such as bash or /bin/zsh, not the number 3" in ended.err

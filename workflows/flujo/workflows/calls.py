@@ -9,6 +9,7 @@ from typing import Any
 from flujo.kernel.programs import Wait, current_attempt
 from flujo.kernel.trust import NAMING_A_WORKSPACE, make_own_folder
 
+from .missing_files import told_of_missing
 from .names import StepNames
 from .registry import LoopScope, Task, TaskCall
 from .runlog import StepLog
@@ -79,6 +80,8 @@ class Caller:
         log = StepLog(self._names.log_file, attempt.step, attempt.attempt, redactor)
         try:
             result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope, self._names.variables))
+        except FileNotFoundError as error:
+            raise await told_of_missing(error, workspace, seen) from error
         finally:
             log.close()
         return _within(result, timeout_seconds) if isinstance(result, Wait) else result

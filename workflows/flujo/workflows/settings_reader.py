@@ -42,6 +42,8 @@ class SettingsReader(NodeReader):
             except ValueError as error:
                 self._add(http.at, str(error))
         self._check_overlap(settings.get("on_overlap"))
+        if (shell := settings.get("shell")) is not None and not (isinstance(shell.value, str) and shell.value.strip()):
+            self._add(shell.at, f"`shell` must be a program such as bash or /bin/zsh, not {kind_of(shell)}")
         self._check_error_handling(settings.get("error_handling"))
         return {key: value.plain() for key, value in settings.items()}
 
