@@ -81,12 +81,26 @@ TYPED = [
         (({"b": [1], "a": (2,)},), {"n": 1}, "bd46a0b32a9a5647"),
         ((object(),), {}, "e04e268fcc525067"),
         (({1},), {}, "b1c67047289b9a65"),
+        (({"milk", "salt", "tea"},), {}, "7af8e476a613f734"),  # in whatever order this process has them
         (("\ud800",), {}, None),
         ((10**5000,), {}, "87b7c6a9c00dd9e2"),
         (({1: 1, "a": 2},), {}, "8cdad9296191f89f"),
         ((TYPED,), {}, "45dcd0982543e270"),
     ],
-    ids=["none", "number", "scalars", "long", "nested", "object", "set", "no text", "huge", "mixed keys", "typed"],
+    ids=[
+        "none",
+        "number",
+        "scalars",
+        "long",
+        "nested",
+        "object",
+        "set",
+        "texts",
+        "no text",
+        "huge",
+        "mixed keys",
+        "typed",
+    ],
 )
 def test_a_digest_stays_what_it_is(args: Any, kwargs: Any, digest: str | None) -> None:
     """It is recorded, so a later release has to come to the same one."""
