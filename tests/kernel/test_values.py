@@ -40,6 +40,7 @@ for _ in range(101):
         (object(), "$", "object is not a JSON type"),
         ({"a": [10**MAX_DIGITS]}, "$.a[0]", "it is a number of more than 4300 digits"),
         (-(10**MAX_DIGITS), "$", "it is a number of more than 4300 digits"),
+        (1 - 10**MAX_DIGITS, "$", "it is a number of more than 4300 digits, its sign included"),
     ],
     ids=lambda value: None if isinstance(value, str) else "value",
 )
@@ -59,7 +60,7 @@ def test_a_hundred_levels_are_allowed() -> None:
     assert decode(encode(value)) == value
 
 
-@pytest.mark.parametrize("number", [10**MAX_DIGITS - 1, 1 - 10**MAX_DIGITS], ids=["largest", "smallest"])
+@pytest.mark.parametrize("number", [10**MAX_DIGITS - 1, 1 - 10 ** (MAX_DIGITS - 1)], ids=["largest", "smallest"])
 def test_a_number_of_four_thousand_and_three_hundred_digits_is_recorded(number: int) -> None:
     """Python reads no longer one, so no longer one is written."""
     assert decode(encode(number)) == number

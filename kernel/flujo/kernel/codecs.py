@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from itertools import chain
+from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DeclarationError, InvalidValueError
@@ -323,7 +324,12 @@ def _is_same_leaf(given: Any, read: Any, tells_classes: bool) -> bool:
         return False
     if tells_classes and isinstance(given, bool) is not isinstance(read, bool):
         return False
-    return _is_equal(given, read)
+    return _is_equal(given, read) or (_is_nan(given) and _is_nan(read))
+
+
+def _is_nan(value: Any) -> bool:
+    """True for what differs from itself, which is no difference. It is refused, as a value that JSON does not have."""
+    return isinstance(value, float) and isnan(value)
 
 
 def _is_same_instant(given: Any, read: Any) -> bool:

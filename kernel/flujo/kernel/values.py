@@ -25,7 +25,7 @@ MAX_DIGITS = 4300
 """The most digits of a whole number: the limit of Python's own conversion, beyond which no text is read as a number."""
 
 _LARGEST = 10**MAX_DIGITS - 1
-_SMALLEST = -_LARGEST
+_SMALLEST = 1 - 10 ** (MAX_DIGITS - 1)  # pydantic before 2.14 counts the sign as a digit when it reads
 _ATOMS = (str, bool, type(None))
 
 
@@ -56,7 +56,7 @@ def _check(value: Any, path: str, depth: int) -> None:
         return
     if isinstance(value, int):
         if not _SMALLEST <= value <= _LARGEST:
-            raise InvalidValueError(path, f"it is a number of more than {MAX_DIGITS} digits")
+            raise InvalidValueError(path, f"it is a number of more than {MAX_DIGITS} digits, its sign included")
         return
     if isinstance(value, float):
         if not math.isfinite(value):
