@@ -142,13 +142,21 @@ def log_alone(path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Path], Any], type[StoreError], str]] = {
-    "a text": (lambda path: path.write_text("name: report\n" * 100), ForeignStoreError, "--store sqlite:OTHER-PATH"),
-    "another program's database": (foreign, ForeignStoreError, "--store sqlite:OTHER-PATH"),
-    "another program's database, with a log": (foreign_with_a_log, ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "a text": (
+        lambda path: path.write_text("name: report\n" * 100),
+        ForeignStoreError,
+        "flujoctl list --store sqlite:OTHER-PATH",
+    ),
+    "another program's database": (foreign, ForeignStoreError, "flujoctl list --store sqlite:OTHER-PATH"),
+    "another program's database, with a log": (
+        foreign_with_a_log,
+        ForeignStoreError,
+        "flujoctl list --store sqlite:OTHER-PATH",
+    ),
     "a newer store": (newer, NewerStoreError, "pip install --upgrade flujoctl"),
     "a newer store, with a log": (newer_with_a_log, NewerStoreError, "pip install --upgrade flujoctl"),
-    "one byte": (cut_to(1), ForeignStoreError, "--store sqlite:OTHER-PATH"),
-    "part of a header": (cut_to(60), ForeignStoreError, "--store sqlite:OTHER-PATH"),
+    "one byte": (cut_to(1), ForeignStoreError, "flujoctl list --store sqlite:OTHER-PATH"),
+    "part of a header": (cut_to(60), ForeignStoreError, "flujoctl list --store sqlite:OTHER-PATH"),
     "the header": (cut_to(100), CorruptStoreError, "restore a backup"),
     "part of a page": (cut_to(2_000), CorruptStoreError, "restore a backup"),
     "one page": (cut_to(4_096), CorruptStoreError, "restore a backup"),

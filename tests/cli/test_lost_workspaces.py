@@ -53,6 +53,8 @@ def test_a_run_whose_workspace_is_gone_is_paused_and_names_it(waiting: Path, flu
     assert (found["status"], found["paused_reason"]) == ("paused", "WorkspaceGone")
     assert "count" not in [step["name"] for step in found["steps"]]
     assert not waiting.exists()
+    assert "try: flujoctl resume r\n" not in ended.err  # which would only pause it again
+    assert "try: flujoctl resume r --empty-workspace" in ended.err
     told = flujoctl("explain", "r")
     assert f"its workspace {waiting} is gone" in told.out
     for remedy in (

@@ -69,6 +69,9 @@ OF_RUNS = [
 ]
 
 OTHERS = [
+    ("config", "--store", f"sqlite:{EVIL}"),
+    ("lsit", EVIL),
+    ("list", "--statsu", EVIL),
     *(
         ["list"],
         ["list", "--label", f"k={EVIL}"],

@@ -27,7 +27,7 @@ from .errors import (
 )
 from .execution.programs import Result_co, Workflow
 from .journal.events import Event
-from .journal.explanation import Explanation, Reason, Why, failed_besides
+from .journal.explanation import Explanation, Reason, Why, explain, failed_besides
 from .journal.fold import fold
 from .journal.requests import check_request_id
 from .journal.rest import Rest
@@ -444,4 +444,6 @@ def result_of(state: WorkflowState) -> Any:
             has_definition = state.definition is not None
             raise StateIncompatibilityError.recorded(state.run_id, state.differences, has_definition=has_definition)
         case _:
-            raise RunPaused(state.run_id, state.paused_reason)
+            error = RunPaused(state.run_id, state.paused_reason)
+            error.hints = tuple(explain(state, state.updated_at).reasons[0].commands)  # a resume may pause it again
+            raise error

@@ -68,14 +68,16 @@ class StoreUrlError(StoreError):
 class ForeignStoreError(StoreError):
     """The file at this place was not written by flujo; it is left untouched.
 
-    Name another place: --store sqlite:OTHER-PATH.
+    Name another place: `--store sqlite:OTHER-PATH`, or that of a command that makes one, as `flujoctl run`.
     """
 
     reason = "STORE_FOREIGN"
 
     def __init__(self, store: str, problem: str) -> None:
         super().__init__(
-            store, f"this is not a flujo store ({problem}); it was left untouched", ["--store sqlite:OTHER-PATH"]
+            store,
+            f"this is not a flujo store ({problem}); it was left untouched",
+            ["flujoctl list --store sqlite:OTHER-PATH"],
         )
 
 
