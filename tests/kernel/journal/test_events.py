@@ -256,6 +256,19 @@ def test_what_is_written_now_is_what_was_written_then(name: str) -> None:
         assert encode(decode(row)) == row
 
 
+@pytest.mark.parametrize("body", ['{"step":"a"}', '{"step": "a"}', '{"step":"\\u0061"}', '{"attempt":1,"step":"a"}'])
+def test_a_start_is_read_however_its_json_is_written(body: str) -> None:
+    """Nearly all are written in one way, and read by a short cut that must not take any other for it."""
+    assert decode(EventRow(1, 1, "step_started", 1, body, None)).fact == events.StepStarted("a")
+
+
+@pytest.mark.parametrize("body", ['{"step":"a","digest":"b"}', '{"step":"a"', '{"step":"a\n"}', '{"step":1}x'])
+def test_an_outcome_that_is_none_is_not_read(body: str) -> None:
+    """A field of another kind, and text that is no JSON."""
+    with pytest.raises((TypeError, ValueError)):
+        decode(EventRow(1, 1, "step_completed", 1, body, "1"))
+
+
 def test_users_see_events_with_instants_and_decoded_payloads() -> None:
     """The JSON of an event shows its number, instant and kind, then its own fields as people read them."""
     event = Event(5, 1_767_225_600_000_000, events.StepCompleted("a", '{"b":[1]}'))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedError, StepNotFoundError
@@ -134,7 +135,8 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     ended = set(state.failed_steps)
     ended.update(_require_begun(state, name) for name in retry)
     loops = {name for name in ended if name in state.steps and state.steps[name].kind == ITEMS}
-    ended.update(name for name in state.steps if plans.loop_of(name) in loops)
+    if loops:
+        ended.update(name for name in state.steps if plans.loop_of(name) in loops)
     follows = None if from_step is None else _following(state, from_step)
     has_ended = state.status in FINAL or state.cleaning_up is not None
     ends_anew = from_step is not None or has_ended
@@ -145,14 +147,14 @@ def at_resume(state: WorkflowState, from_step: str | None, retry: Collection[str
     again |= _left_out_behind(state, tried)
     return [
         step.name
-        for step in sorted(state.steps.values(), key=lambda step: step.first_seq)
+        for step in sorted(state.steps.values(), key=attrgetter("first_seq"))
         if step.status is not StepStatus.PENDING
         and (
             (step.name in ended and (step.status is StepStatus.FAILED or step.name in retry))
             or step.name in again
             or (step.status is StepStatus.CANCELLED and has_ended)
             or max(step.first_seq, step.settled_seq or 0) > cleaned_since
-            or plans.planned_name(step.name) in clean_ups
+            or (clean_ups and plans.planned_name(step.name) in clean_ups)
             or (follows is not None and follows(step))
         )
     ]
