@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
@@ -53,6 +53,54 @@ def new_event() -> Event:
     """Return an event of the running loop. On asyncio it is asyncio's own, which anyio's is a cover of: whoever makes
     one for every commit, and waits for it in every step, saves half of what that costs."""
     return asyncio.Event() if is_asyncio() else anyio.Event()
+
+
+class Door(Protocol):
+    """What tasks wait behind until it is opened, once: nobody comes to one that is open."""
+
+    def open(self) -> None: ...
+    def wait(self) -> Awaitable[Any]: ...
+
+
+class _AsyncioDoor:
+    """Keeps a future for each who waits, and no more: asyncio's own event takes a third longer, since it lets go of
+    those who wait no longer, for which a door is not there long enough."""
+
+    __slots__ = ("_futures", "_loop")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._futures: list[asyncio.Future[None]] = []
+
+    def open(self) -> None:
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
+
+    def wait(self) -> Awaitable[None]:
+        future = self._loop.create_future()
+        self._futures.append(future)
+        return future
+
+
+class _AnyDoor:
+    """A door on any event loop."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def open(self) -> None:
+        self._event.set()
+
+    def wait(self) -> Awaitable[None]:
+        return self._event.wait()
+
+
+def new_door() -> Door:
+    """Return a door for the tasks of the running loop. Every step waits behind one, and every commit makes one."""
+    return _AsyncioDoor() if is_asyncio() else _AnyDoor()
 
 
 def is_running_in(task: int) -> bool:

@@ -13,7 +13,7 @@ before anything that follows from it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from flujo.kernel.journal.events import EventRow, Fact, row_of
 from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import summarize
-from flujo.kernel.loops import TOGETHER, Event, new_event
+from flujo.kernel.loops import TOGETHER, Door, new_door, new_event
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.records import Commit, Refused, StoredDefinition
 
@@ -81,7 +81,7 @@ class Batch:
         self.awaited = False
         self.is_logged = journal_logger.isEnabledFor(logging.INFO)
         self.is_done = False
-        self._doors: list[Event] = []  # behind each, up to TOGETHER wait
+        self._doors: list[Door] = []  # behind each, up to TOGETHER wait
         self._waiting = 0
         self.refused: dict[str, Refused] = {}
         self.failure: StoreError | KernelClosedError | None = None
@@ -91,7 +91,7 @@ class Batch:
         self.awaited = True
         if not self.is_done:
             if self._waiting % TOGETHER == 0:
-                self._doors.append(new_event())
+                self._doors.append(new_door())
             self._waiting += 1
             await self._doors[-1].wait()
         if self.failure is not None:
@@ -101,7 +101,7 @@ class Batch:
         """Let everybody who waits for it go on."""
         self.is_done = True
         for door in self._doors:
-            door.set()
+            door.open()
 
     async def end_in_turns(self) -> None:
         """Let everybody who waits for it go on, TOGETHER in one turn of the event loop, in the order in which they
@@ -111,7 +111,7 @@ class Batch:
             for door in self._doors:
                 if door is not self._doors[0]:
                     await checkpoint()
-                door.set()
+                door.open()
         finally:
             self.end()
 
@@ -123,11 +123,11 @@ class Committer:
         self,
         backend: StateBackend,
         clock: Clock,
-        committed: Callable[[str], None],
+        committed: Callable[[Collection[str]], None],
         failed: Callable[[], None] = lambda: None,
         rewound: Callable[[Recorder], None] = lambda run: None,
     ) -> None:
-        """`committed` is called with the uid of every run of a batch that was written, `failed` once no batch will be
+        """`committed` is called with the uids of the runs of a batch that was written, `failed` once no batch will be
         written any more, `rewound` with a run of which the store has forgotten events, after it was told to stop."""
         self._backend = backend
         self._clock = clock
@@ -236,15 +236,14 @@ class Committer:
             raise
         else:
             self.commits += 1
-            for uid, share in batch.shares.items():
-                if uid in batch.refused:
-                    # Told to stop before anybody who waits for this batch can go on.
-                    share.run.stop(Stop.FENCED)
-                    self.drop(share.run)
-                    if batch.refused[uid] is Refused.REWOUND:
-                        self._rewound(share.run)
-                else:
-                    self._committed(uid)
+            for uid, why in batch.refused.items():
+                # Told to stop before anybody who waits for this batch can go on.
+                run = batch.shares[uid].run
+                run.stop(Stop.FENCED)
+                self.drop(run)
+                if why is Refused.REWOUND:
+                    self._rewound(run)
+            self._committed(batch.shares.keys() - batch.refused.keys() if batch.refused else batch.shares.keys())
 
     def drop(self, run: Recorder) -> None:
         """Take what a run has recorded out of the next batch: another kernel owns the run now. What this kernel has

@@ -38,9 +38,9 @@ class Admission:
         return at_work + self._runs.count(Residence.PARKED) + self._runs.count(Residence.STARTING)
 
     def call_next(self) -> None:
-        """Start the first run in the queue if there is room for it."""
+        """Start the first runs in the queue, as many as there is room for."""
         if self._max_runs is None:
             return  # nothing is ever queued; and this is asked after every commit
-        if (uid := self._runs.first(Residence.QUEUED)) is not None and not self.is_full:
+        while (uid := self._runs.first(Residence.QUEUED)) is not None and not self.is_full:
             self._runs.move(uid, Residence.STARTING)
             self._recalls.ask(self._runs.run_id_of(uid))

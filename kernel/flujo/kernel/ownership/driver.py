@@ -6,7 +6,7 @@ A caller that starts or resumes a run hands it over here and may go away: no run
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple, NoReturn
 
@@ -372,9 +372,13 @@ class Driver:
         return self._changes.setdefault(ANY_RUN, anyio.Event())
 
     def committed(self, uid: str) -> None:
-        """Wake the watchers of a run, and those of all runs, and start the next in the queue if this one waits now."""
+        """Tell of one run what `committed_together` tells of those of a batch."""
+        self.committed_together((uid,))
+
+    def committed_together(self, uids: Collection[str]) -> None:
+        """Wake the watchers of some runs, and those of all runs, and start what is in the queue if these wait now."""
         self.admission.call_next()
         if self._changes:
-            for watched in (uid, ANY_RUN):
+            for watched in (*uids, ANY_RUN):
                 if (change := self._changes.pop(watched, None)) is not None:
                     change.set()

@@ -111,7 +111,11 @@ class Runtime:
         async with self._opened() as children:
             follow()
             committer = Committer(
-                self._backend, self._clock, self.driver.committed, self.driver.lose_all, self.takeover.begin_again
+                self._backend,
+                self._clock,
+                self.driver.committed_together,
+                self.driver.lose_all,
+                self.takeover.begin_again,
             )
             served = anyio.Event()
             threads = limit_threads(self._limits.max_threads)

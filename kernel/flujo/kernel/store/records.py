@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
+from operator import itemgetter
 from typing import NamedTuple
 
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
@@ -77,10 +78,13 @@ FIXED_COLUMNS = ("run_id", "uid", "token", "workflow", "labels", "created_at", "
 whatever its own summary says, since listings rely on them; a claim raises the token."""
 
 _FIXED_PLACES = tuple(map(RunSummary._fields.index, FIXED_COLUMNS))
+_fixed = itemgetter(*_FIXED_PLACES)
 
 
 def keep_fixed_columns(stored: RunSummary, summary: RunSummary) -> RunSummary:
-    """Return what a commit with this summary makes of a stored one. Called for every commit, so by position."""
+    """Return what a commit with this summary makes of a stored one: nearly always the summary itself."""
+    if _fixed(stored) == _fixed(summary):
+        return summary
     columns = list(summary)
     for place in _FIXED_PLACES:
         columns[place] = stored[place]
