@@ -30,6 +30,7 @@ HOSTILE: dict[str, tuple[Any, ...]] = {
     "Mapping[str, Any] | None": NO_MAPPING,
     "Mapping[str, str] | None": NO_MAPPING,
     "Sequence[str]": NO_LIST_OF_TEXTS,
+    "Sequence[NewRun]": ("report", 5, {"a": 1}, object()),
     "Collection[str]": NO_LIST_OF_TEXTS,
     "Sequence[SetOutput | Skip | SetVariable | Complete]": ("SetOutput", 5, ["a"], object()),
     "Workflow | str": (5, b"doubling", None, len, object()),

@@ -23,7 +23,7 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.client import Client
 from flujo.client.paths import has_path
 from flujo.kernel import Kernel, RunFailed, Runs
-from flujo.kernel.api import MAX_INPUT_BYTES
+from flujo.kernel.api import MAX_INPUT_BYTES, NewRun
 from flujo.kernel.backend import Commit, Refused
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -253,6 +253,17 @@ CASES = [
         "done",
         lambda **given: pb.ForkRunRequest(run_id="failed", new_run_id="done", **given),
         lambda runs, id: runs.fork("failed", new_run_id="done", request_id=id),
+    ),
+    # StartRuns
+    Case(
+        "StartRuns",
+        INVALID,
+        "INVALID_FIELD",
+        "too many",
+        pb.StartRunsRequest(starts=[pb.StartRunRequest(workflow="doubling")] * 1001),
+        lambda runs: runs.start_runs([NewRun("doubling")] * 1001),
+        {"what": "starts"},
+        other_words=True,
     ),
     # StartRun
     Case("StartRun", INVALID, "INVALID_FIELD", "no workflow", pb.StartRunRequest(), None, {"what": "workflow"}),
@@ -1090,6 +1101,10 @@ CASES = [
 ]
 
 REQUESTS: dict[str, tuple[Any, Callable[[Runs], Awaitable[Any]] | None]] = {
+    "StartRuns": (
+        pb.StartRunsRequest(starts=[pb.StartRunRequest(workflow="doubling", run_id="done")]),
+        lambda runs: runs.start_runs([NewRun("doubling", options={"run_id": "done"})]),
+    ),
     "StartRun": (
         pb.StartRunRequest(workflow="doubling", run_id="done", inputs=Payload(json='{"number": 1}')),
         lambda runs: runs.start("doubling", run_id="done"),
@@ -1180,7 +1195,10 @@ ELSEWHERE = {
     ("Check", "UNAVAILABLE", "STORE_UNAVAILABLE"),
     ("RunService", INVALID, "INVALID_FIELD"),
     ("RunService", "INTERNAL", "INTERNAL"),
-    *((method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") for method in ("StartRun", "ResumeRun", "ForkRun")),
+    *(
+        (method, "PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED")
+        for method in ("StartRun", "StartRuns", "ResumeRun", "ForkRun")
+    ),
 }
 """Errors that have a test of their own: further down, and in test_access.py, test_slots.py, test_bounds.py,
 test_workflows.py and test_store_keeping.py."""
@@ -1329,6 +1347,10 @@ async def test_trouble_with_the_store_is_answered(kind: str, method: str, addres
     async with troubled(address) as (kernel, client, backend), stubs(address) as (stub, _):
         request = await with_uid(kernel, request)
         backend.trouble = TROUBLES[kind]
+        if method == "StartRuns" and reason in ("STORE_CORRUPT", "EVENT_UNKNOWN"):  # about one run, and so data
+            (outcome,) = (await stub.StartRuns(request)).outcomes
+            assert (outcome.refusal.reason, outcome.refusal.message) == (reason, str(backend.trouble))
+            return
 
         answered, info, _, message = await refusal(stub, method, request)
 

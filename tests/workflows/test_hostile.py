@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from flujo.kernel.errors import DefinitionError, Problem
-from flujo.server.runs import read_definition as requested_workflow
+from flujo.server.starts import read_definition as requested_workflow
 from flujo.v1.payload_pb2 import Definition
 from flujo.workflows import patterns, workers
 from flujo.workflows.bounds import MAX_VALUE

@@ -619,6 +619,236 @@ func (x *StartRunResponse) GetCreated() bool {
 	return false
 }
 
+// Runs to start.
+type StartRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What StartRun would be asked. At most 1000, and 4 MiB together, which is what gRPC takes.
+	Starts        []*StartRunRequest `protobuf:"bytes,1,rep,name=starts,proto3" json:"starts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRunsRequest) Reset() {
+	*x = StartRunsRequest{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRunsRequest) ProtoMessage() {}
+
+func (x *StartRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRunsRequest.ProtoReflect.Descriptor instead.
+func (*StartRunsRequest) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StartRunsRequest) GetStarts() []*StartRunRequest {
+	if x != nil {
+		return x.Starts
+	}
+	return nil
+}
+
+// What became of each start.
+type StartRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the starts. At most 1000.
+	Outcomes      []*StartOutcome `protobuf:"bytes,1,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRunsResponse) Reset() {
+	*x = StartRunsResponse{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRunsResponse) ProtoMessage() {}
+
+func (x *StartRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRunsResponse.ProtoReflect.Descriptor instead.
+func (*StartRunsResponse) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StartRunsResponse) GetOutcomes() []*StartOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+// The run that was started, or was there, or why there is none.
+type StartOutcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the run; of a start that was refused the one that was asked for, if any. At most 100 bytes.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Whether this call made it.
+	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// Why it was refused; absent when the run is there.
+	Refusal       *StartRefusal `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartOutcome) Reset() {
+	*x = StartOutcome{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartOutcome) ProtoMessage() {}
+
+func (x *StartOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
+func (*StartOutcome) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StartOutcome) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *StartOutcome) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+func (x *StartOutcome) GetRefusal() *StartRefusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+// The error that StartRun would have answered.
+type StartRefusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of its status code in gRPC.
+	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
+	// The reason of its ErrorInfo, one of those listed with StartRun. At most 100 bytes.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its message. At most 600 bytes.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// The whole error, a google.rpc.Status as it is in the metadata `grpc-status-details-bin`. Empty when the answer is too
+	// large for all of them. At most 8192 bytes.
+	Status        []byte `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartRefusal) Reset() {
+	*x = StartRefusal{}
+	mi := &file_flujo_v1_run_service_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartRefusal) ProtoMessage() {}
+
+func (x *StartRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_service_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartRefusal.ProtoReflect.Descriptor instead.
+func (*StartRefusal) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StartRefusal) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *StartRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *StartRefusal) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *StartRefusal) GetStatus() []byte {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
 // Which run, and how much of it.
 type GetRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -632,7 +862,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[2]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +874,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[2]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +887,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{2}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetRunRequest) GetRunId() string {
@@ -685,7 +915,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[3]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +927,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[3]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +940,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{3}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -754,7 +984,7 @@ type RunFilter struct {
 
 func (x *RunFilter) Reset() {
 	*x = RunFilter{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[4]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +996,7 @@ func (x *RunFilter) String() string {
 func (*RunFilter) ProtoMessage() {}
 
 func (x *RunFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[4]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +1009,7 @@ func (x *RunFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunFilter.ProtoReflect.Descriptor instead.
 func (*RunFilter) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{4}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RunFilter) GetStatuses() []RunStatus {
@@ -883,7 +1113,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[5]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1125,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[5]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1138,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{5}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRunsRequest) GetFilter() *RunFilter {
@@ -952,7 +1182,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[6]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1194,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[6]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1207,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{6}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1005,7 +1235,7 @@ type CountRunsRequest struct {
 
 func (x *CountRunsRequest) Reset() {
 	*x = CountRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[7]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1247,7 @@ func (x *CountRunsRequest) String() string {
 func (*CountRunsRequest) ProtoMessage() {}
 
 func (x *CountRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[7]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1260,7 @@ func (x *CountRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRunsRequest.ProtoReflect.Descriptor instead.
 func (*CountRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{7}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CountRunsRequest) GetFilter() *RunFilter {
@@ -1051,7 +1281,7 @@ type CountRunsResponse struct {
 
 func (x *CountRunsResponse) Reset() {
 	*x = CountRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[8]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1293,7 @@ func (x *CountRunsResponse) String() string {
 func (*CountRunsResponse) ProtoMessage() {}
 
 func (x *CountRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[8]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1306,7 @@ func (x *CountRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountRunsResponse.ProtoReflect.Descriptor instead.
 func (*CountRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{8}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CountRunsResponse) GetCount() uint64 {
@@ -1101,7 +1331,7 @@ type GetStatsRequest struct {
 
 func (x *GetStatsRequest) Reset() {
 	*x = GetStatsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[9]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1343,7 @@ func (x *GetStatsRequest) String() string {
 func (*GetStatsRequest) ProtoMessage() {}
 
 func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[9]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1356,7 @@ func (x *GetStatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsRequest.ProtoReflect.Descriptor instead.
 func (*GetStatsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{9}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetStatsRequest) GetWindow() *durationpb.Duration {
@@ -1167,7 +1397,7 @@ type GetStatsResponse struct {
 
 func (x *GetStatsResponse) Reset() {
 	*x = GetStatsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[10]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1409,7 @@ func (x *GetStatsResponse) String() string {
 func (*GetStatsResponse) ProtoMessage() {}
 
 func (x *GetStatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[10]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1422,7 @@ func (x *GetStatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatsResponse.ProtoReflect.Descriptor instead.
 func (*GetStatsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{10}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatsResponse) GetSince() *timestamppb.Timestamp {
@@ -1258,7 +1488,7 @@ type WorkflowStats struct {
 
 func (x *WorkflowStats) Reset() {
 	*x = WorkflowStats{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[11]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1500,7 @@ func (x *WorkflowStats) String() string {
 func (*WorkflowStats) ProtoMessage() {}
 
 func (x *WorkflowStats) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[11]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1513,7 @@ func (x *WorkflowStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkflowStats.ProtoReflect.Descriptor instead.
 func (*WorkflowStats) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{11}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WorkflowStats) GetWorkflow() string {
@@ -1390,7 +1620,7 @@ type StatusCount struct {
 
 func (x *StatusCount) Reset() {
 	*x = StatusCount{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[12]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1632,7 @@ func (x *StatusCount) String() string {
 func (*StatusCount) ProtoMessage() {}
 
 func (x *StatusCount) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[12]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1645,7 @@ func (x *StatusCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusCount.ProtoReflect.Descriptor instead.
 func (*StatusCount) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{12}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StatusCount) GetStatus() RunStatus {
@@ -1445,7 +1675,7 @@ type StepFailures struct {
 
 func (x *StepFailures) Reset() {
 	*x = StepFailures{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[13]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1687,7 @@ func (x *StepFailures) String() string {
 func (*StepFailures) ProtoMessage() {}
 
 func (x *StepFailures) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[13]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1700,7 @@ func (x *StepFailures) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailures.ProtoReflect.Descriptor instead.
 func (*StepFailures) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{13}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StepFailures) GetStep() string {
@@ -1504,7 +1734,7 @@ type StepDurations struct {
 
 func (x *StepDurations) Reset() {
 	*x = StepDurations{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[14]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1746,7 @@ func (x *StepDurations) String() string {
 func (*StepDurations) ProtoMessage() {}
 
 func (x *StepDurations) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[14]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1759,7 @@ func (x *StepDurations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDurations.ProtoReflect.Descriptor instead.
 func (*StepDurations) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{14}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StepDurations) GetStep() string {
@@ -1575,7 +1805,7 @@ type ListStepsRequest struct {
 
 func (x *ListStepsRequest) Reset() {
 	*x = ListStepsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[15]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1587,7 +1817,7 @@ func (x *ListStepsRequest) String() string {
 func (*ListStepsRequest) ProtoMessage() {}
 
 func (x *ListStepsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[15]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1600,7 +1830,7 @@ func (x *ListStepsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStepsRequest.ProtoReflect.Descriptor instead.
 func (*ListStepsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{15}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListStepsRequest) GetRunId() string {
@@ -1637,7 +1867,7 @@ type ListStepsResponse struct {
 
 func (x *ListStepsResponse) Reset() {
 	*x = ListStepsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[16]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1879,7 @@ func (x *ListStepsResponse) String() string {
 func (*ListStepsResponse) ProtoMessage() {}
 
 func (x *ListStepsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[16]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1892,7 @@ func (x *ListStepsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStepsResponse.ProtoReflect.Descriptor instead.
 func (*ListStepsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{16}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListStepsResponse) GetSteps() []*Step {
@@ -1694,7 +1924,7 @@ type WaitRunRequest struct {
 
 func (x *WaitRunRequest) Reset() {
 	*x = WaitRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[17]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1706,7 +1936,7 @@ func (x *WaitRunRequest) String() string {
 func (*WaitRunRequest) ProtoMessage() {}
 
 func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[17]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1719,7 +1949,7 @@ func (x *WaitRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunRequest.ProtoReflect.Descriptor instead.
 func (*WaitRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{17}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WaitRunRequest) GetRunId() string {
@@ -1756,7 +1986,7 @@ type WaitRunResponse struct {
 
 func (x *WaitRunResponse) Reset() {
 	*x = WaitRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[18]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1998,7 @@ func (x *WaitRunResponse) String() string {
 func (*WaitRunResponse) ProtoMessage() {}
 
 func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[18]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +2011,7 @@ func (x *WaitRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitRunResponse.ProtoReflect.Descriptor instead.
 func (*WaitRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{18}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WaitRunResponse) GetRun() *Run {
@@ -1824,7 +2054,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[19]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +2066,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[19]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +2079,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{19}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRunRequest) GetRunId() string {
@@ -1919,7 +2149,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[20]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2161,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[20]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2174,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{20}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRunResponse) GetContent() isWatchRunResponse_Content {
@@ -2045,7 +2275,7 @@ type WatchHeader struct {
 
 func (x *WatchHeader) Reset() {
 	*x = WatchHeader{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[21]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2287,7 @@ func (x *WatchHeader) String() string {
 func (*WatchHeader) ProtoMessage() {}
 
 func (x *WatchHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[21]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2300,7 @@ func (x *WatchHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchHeader.ProtoReflect.Descriptor instead.
 func (*WatchHeader) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{21}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchHeader) GetRun() *Run {
@@ -2128,7 +2358,7 @@ type EventBatch struct {
 
 func (x *EventBatch) Reset() {
 	*x = EventBatch{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[22]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2370,7 @@ func (x *EventBatch) String() string {
 func (*EventBatch) ProtoMessage() {}
 
 func (x *EventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[22]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2383,7 @@ func (x *EventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBatch.ProtoReflect.Descriptor instead.
 func (*EventBatch) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{22}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EventBatch) GetEvents() []*Event {
@@ -2181,7 +2411,7 @@ type WatchBookmark struct {
 
 func (x *WatchBookmark) Reset() {
 	*x = WatchBookmark{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[23]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2423,7 @@ func (x *WatchBookmark) String() string {
 func (*WatchBookmark) ProtoMessage() {}
 
 func (x *WatchBookmark) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[23]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2436,7 @@ func (x *WatchBookmark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchBookmark.ProtoReflect.Descriptor instead.
 func (*WatchBookmark) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{23}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchBookmark) GetSeq() uint64 {
@@ -2229,7 +2459,7 @@ type WatchEnd struct {
 
 func (x *WatchEnd) Reset() {
 	*x = WatchEnd{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[24]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2471,7 @@ func (x *WatchEnd) String() string {
 func (*WatchEnd) ProtoMessage() {}
 
 func (x *WatchEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[24]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2484,7 @@ func (x *WatchEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEnd.ProtoReflect.Descriptor instead.
 func (*WatchEnd) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{24}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchEnd) GetSeq() uint64 {
@@ -2293,7 +2523,7 @@ type WatchRunsRequest struct {
 
 func (x *WatchRunsRequest) Reset() {
 	*x = WatchRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2535,7 @@ func (x *WatchRunsRequest) String() string {
 func (*WatchRunsRequest) ProtoMessage() {}
 
 func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[25]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2548,7 @@ func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{25}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchRunsRequest) GetFilter() *RunFilter {
@@ -2381,7 +2611,7 @@ type WatchRunsResponse struct {
 
 func (x *WatchRunsResponse) Reset() {
 	*x = WatchRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2623,7 @@ func (x *WatchRunsResponse) String() string {
 func (*WatchRunsResponse) ProtoMessage() {}
 
 func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[26]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2636,7 @@ func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{26}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchRunsResponse) GetContent() isWatchRunsResponse_Content {
@@ -2502,7 +2732,7 @@ type WatchRunsHeader struct {
 
 func (x *WatchRunsHeader) Reset() {
 	*x = WatchRunsHeader{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2744,7 @@ func (x *WatchRunsHeader) String() string {
 func (*WatchRunsHeader) ProtoMessage() {}
 
 func (x *WatchRunsHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[27]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2757,7 @@ func (x *WatchRunsHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsHeader.ProtoReflect.Descriptor instead.
 func (*WatchRunsHeader) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{27}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchRunsHeader) GetCursor() string {
@@ -2571,7 +2801,7 @@ type RunSnapshot struct {
 
 func (x *RunSnapshot) Reset() {
 	*x = RunSnapshot{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +2813,7 @@ func (x *RunSnapshot) String() string {
 func (*RunSnapshot) ProtoMessage() {}
 
 func (x *RunSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[28]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +2826,7 @@ func (x *RunSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunSnapshot.ProtoReflect.Descriptor instead.
 func (*RunSnapshot) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{28}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RunSnapshot) GetRuns() []*Run {
@@ -2626,7 +2856,7 @@ type RunEventBatch struct {
 
 func (x *RunEventBatch) Reset() {
 	*x = RunEventBatch{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2638,7 +2868,7 @@ func (x *RunEventBatch) String() string {
 func (*RunEventBatch) ProtoMessage() {}
 
 func (x *RunEventBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[29]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2651,7 +2881,7 @@ func (x *RunEventBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEventBatch.ProtoReflect.Descriptor instead.
 func (*RunEventBatch) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{29}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RunEventBatch) GetEvents() []*RunEvent {
@@ -2687,7 +2917,7 @@ type RunEvent struct {
 
 func (x *RunEvent) Reset() {
 	*x = RunEvent{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2929,7 @@ func (x *RunEvent) String() string {
 func (*RunEvent) ProtoMessage() {}
 
 func (x *RunEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[30]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2942,7 @@ func (x *RunEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunEvent.ProtoReflect.Descriptor instead.
 func (*RunEvent) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{30}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RunEvent) GetRunId() string {
@@ -2761,7 +2991,7 @@ type WatchRunsBookmark struct {
 
 func (x *WatchRunsBookmark) Reset() {
 	*x = WatchRunsBookmark{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3003,7 @@ func (x *WatchRunsBookmark) String() string {
 func (*WatchRunsBookmark) ProtoMessage() {}
 
 func (x *WatchRunsBookmark) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[31]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3016,7 @@ func (x *WatchRunsBookmark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsBookmark.ProtoReflect.Descriptor instead.
 func (*WatchRunsBookmark) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{31}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchRunsBookmark) GetCursor() string {
@@ -2815,7 +3045,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +3057,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[32]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +3070,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{32}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -2895,7 +3125,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2907,7 +3137,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[33]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2920,7 +3150,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{33}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -2968,7 +3198,7 @@ type ReadPayloadRequest struct {
 
 func (x *ReadPayloadRequest) Reset() {
 	*x = ReadPayloadRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3210,7 @@ func (x *ReadPayloadRequest) String() string {
 func (*ReadPayloadRequest) ProtoMessage() {}
 
 func (x *ReadPayloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[34]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3223,7 @@ func (x *ReadPayloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadPayloadRequest.ProtoReflect.Descriptor instead.
 func (*ReadPayloadRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{34}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadPayloadRequest) GetRunId() string {
@@ -3035,7 +3265,7 @@ type ReadPayloadResponse struct {
 
 func (x *ReadPayloadResponse) Reset() {
 	*x = ReadPayloadResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3047,7 +3277,7 @@ func (x *ReadPayloadResponse) String() string {
 func (*ReadPayloadResponse) ProtoMessage() {}
 
 func (x *ReadPayloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[35]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3060,7 +3290,7 @@ func (x *ReadPayloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadPayloadResponse.ProtoReflect.Descriptor instead.
 func (*ReadPayloadResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{35}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ReadPayloadResponse) GetChunk() []byte {
@@ -3092,7 +3322,7 @@ type ReadLogsRequest struct {
 
 func (x *ReadLogsRequest) Reset() {
 	*x = ReadLogsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3334,7 @@ func (x *ReadLogsRequest) String() string {
 func (*ReadLogsRequest) ProtoMessage() {}
 
 func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[36]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3347,7 @@ func (x *ReadLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsRequest.ProtoReflect.Descriptor instead.
 func (*ReadLogsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{36}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReadLogsRequest) GetRunId() string {
@@ -3177,7 +3407,7 @@ type ReadLogsResponse struct {
 
 func (x *ReadLogsResponse) Reset() {
 	*x = ReadLogsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3419,7 @@ func (x *ReadLogsResponse) String() string {
 func (*ReadLogsResponse) ProtoMessage() {}
 
 func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[37]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3432,7 @@ func (x *ReadLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadLogsResponse.ProtoReflect.Descriptor instead.
 func (*ReadLogsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{37}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReadLogsResponse) GetLines() []*LogLine {
@@ -3242,7 +3472,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3484,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[38]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3497,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{38}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LogLine) GetStep() string {
@@ -3323,7 +3553,7 @@ type ResumeRunRequest struct {
 
 func (x *ResumeRunRequest) Reset() {
 	*x = ResumeRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3335,7 +3565,7 @@ func (x *ResumeRunRequest) String() string {
 func (*ResumeRunRequest) ProtoMessage() {}
 
 func (x *ResumeRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[39]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3348,7 +3578,7 @@ func (x *ResumeRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{39}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ResumeRunRequest) GetRunId() string {
@@ -3432,7 +3662,7 @@ type ResumeRunResponse struct {
 
 func (x *ResumeRunResponse) Reset() {
 	*x = ResumeRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3444,7 +3674,7 @@ func (x *ResumeRunResponse) String() string {
 func (*ResumeRunResponse) ProtoMessage() {}
 
 func (x *ResumeRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[40]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3457,7 +3687,7 @@ func (x *ResumeRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{40}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ResumeRunResponse) GetRun() *Run {
@@ -3487,7 +3717,7 @@ type SignalRunRequest struct {
 
 func (x *SignalRunRequest) Reset() {
 	*x = SignalRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3729,7 @@ func (x *SignalRunRequest) String() string {
 func (*SignalRunRequest) ProtoMessage() {}
 
 func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[41]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3742,7 @@ func (x *SignalRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{41}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SignalRunRequest) GetRunId() string {
@@ -3561,7 +3791,7 @@ type SignalRunResponse struct {
 
 func (x *SignalRunResponse) Reset() {
 	*x = SignalRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3803,7 @@ func (x *SignalRunResponse) String() string {
 func (*SignalRunResponse) ProtoMessage() {}
 
 func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[42]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3816,7 @@ func (x *SignalRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{42}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SignalRunResponse) GetOutcome() SignalOutcome {
@@ -3614,7 +3844,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3856,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[43]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3869,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{43}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CancelRunRequest) GetRunId() string {
@@ -3681,7 +3911,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3923,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[44]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3936,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{44}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CancelRunResponse) GetOutcome() CancelOutcome {
@@ -3734,7 +3964,7 @@ type PauseRunRequest struct {
 
 func (x *PauseRunRequest) Reset() {
 	*x = PauseRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3976,7 @@ func (x *PauseRunRequest) String() string {
 func (*PauseRunRequest) ProtoMessage() {}
 
 func (x *PauseRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[45]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3989,7 @@ func (x *PauseRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunRequest.ProtoReflect.Descriptor instead.
 func (*PauseRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{45}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PauseRunRequest) GetRunId() string {
@@ -3801,7 +4031,7 @@ type PauseRunResponse struct {
 
 func (x *PauseRunResponse) Reset() {
 	*x = PauseRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +4043,7 @@ func (x *PauseRunResponse) String() string {
 func (*PauseRunResponse) ProtoMessage() {}
 
 func (x *PauseRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[46]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +4056,7 @@ func (x *PauseRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunResponse.ProtoReflect.Descriptor instead.
 func (*PauseRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{46}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PauseRunResponse) GetOutcome() PauseOutcome {
@@ -3852,7 +4082,7 @@ type UnpauseRunRequest struct {
 
 func (x *UnpauseRunRequest) Reset() {
 	*x = UnpauseRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3864,7 +4094,7 @@ func (x *UnpauseRunRequest) String() string {
 func (*UnpauseRunRequest) ProtoMessage() {}
 
 func (x *UnpauseRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[47]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3877,7 +4107,7 @@ func (x *UnpauseRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunRequest.ProtoReflect.Descriptor instead.
 func (*UnpauseRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{47}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *UnpauseRunRequest) GetRunId() string {
@@ -3912,7 +4142,7 @@ type UnpauseRunResponse struct {
 
 func (x *UnpauseRunResponse) Reset() {
 	*x = UnpauseRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3924,7 +4154,7 @@ func (x *UnpauseRunResponse) String() string {
 func (*UnpauseRunResponse) ProtoMessage() {}
 
 func (x *UnpauseRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[48]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3937,7 +4167,7 @@ func (x *UnpauseRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunResponse.ProtoReflect.Descriptor instead.
 func (*UnpauseRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{48}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UnpauseRunResponse) GetRun() *Run {
@@ -3969,7 +4199,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3981,7 +4211,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[49]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3994,7 +4224,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{49}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SkipStepRequest) GetRunId() string {
@@ -4048,7 +4278,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4060,7 +4290,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[50]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4073,7 +4303,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{50}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{54}
 }
 
 // What to give which step.
@@ -4098,7 +4328,7 @@ type SetStepOutputRequest struct {
 
 func (x *SetStepOutputRequest) Reset() {
 	*x = SetStepOutputRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4340,7 @@ func (x *SetStepOutputRequest) String() string {
 func (*SetStepOutputRequest) ProtoMessage() {}
 
 func (x *SetStepOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[51]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4353,7 @@ func (x *SetStepOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStepOutputRequest.ProtoReflect.Descriptor instead.
 func (*SetStepOutputRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{51}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SetStepOutputRequest) GetRunId() string {
@@ -4177,7 +4407,7 @@ type SetStepOutputResponse struct {
 
 func (x *SetStepOutputResponse) Reset() {
 	*x = SetStepOutputResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4419,7 @@ func (x *SetStepOutputResponse) String() string {
 func (*SetStepOutputResponse) ProtoMessage() {}
 
 func (x *SetStepOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[52]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4432,7 @@ func (x *SetStepOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStepOutputResponse.ProtoReflect.Descriptor instead.
 func (*SetStepOutputResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{52}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{56}
 }
 
 // What to set.
@@ -4227,7 +4457,7 @@ type SetVariableRequest struct {
 
 func (x *SetVariableRequest) Reset() {
 	*x = SetVariableRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4239,7 +4469,7 @@ func (x *SetVariableRequest) String() string {
 func (*SetVariableRequest) ProtoMessage() {}
 
 func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[53]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4252,7 +4482,7 @@ func (x *SetVariableRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVariableRequest.ProtoReflect.Descriptor instead.
 func (*SetVariableRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{53}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SetVariableRequest) GetRunId() string {
@@ -4308,7 +4538,7 @@ type SetVariableResponse struct {
 
 func (x *SetVariableResponse) Reset() {
 	*x = SetVariableResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4320,7 +4550,7 @@ func (x *SetVariableResponse) String() string {
 func (*SetVariableResponse) ProtoMessage() {}
 
 func (x *SetVariableResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[54]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4333,7 +4563,7 @@ func (x *SetVariableResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVariableResponse.ProtoReflect.Descriptor instead.
 func (*SetVariableResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{54}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetVariableResponse) GetOutcome() SignalOutcome {
@@ -4368,7 +4598,7 @@ type ForkRunRequest struct {
 
 func (x *ForkRunRequest) Reset() {
 	*x = ForkRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4380,7 +4610,7 @@ func (x *ForkRunRequest) String() string {
 func (*ForkRunRequest) ProtoMessage() {}
 
 func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[55]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4393,7 +4623,7 @@ func (x *ForkRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunRequest.ProtoReflect.Descriptor instead.
 func (*ForkRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{55}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ForkRunRequest) GetRunId() string {
@@ -4458,7 +4688,7 @@ type ForkRunResponse struct {
 
 func (x *ForkRunResponse) Reset() {
 	*x = ForkRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4700,7 @@ func (x *ForkRunResponse) String() string {
 func (*ForkRunResponse) ProtoMessage() {}
 
 func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[56]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4713,7 @@ func (x *ForkRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkRunResponse.ProtoReflect.Descriptor instead.
 func (*ForkRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{56}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ForkRunResponse) GetRun() *Run {
@@ -4511,7 +4741,7 @@ type ExplainRunRequest struct {
 
 func (x *ExplainRunRequest) Reset() {
 	*x = ExplainRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4523,7 +4753,7 @@ func (x *ExplainRunRequest) String() string {
 func (*ExplainRunRequest) ProtoMessage() {}
 
 func (x *ExplainRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[57]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4536,7 +4766,7 @@ func (x *ExplainRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRunRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{57}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ExplainRunRequest) GetRunId() string {
@@ -4563,7 +4793,7 @@ type ExplainRunResponse struct {
 
 func (x *ExplainRunResponse) Reset() {
 	*x = ExplainRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4575,7 +4805,7 @@ func (x *ExplainRunResponse) String() string {
 func (*ExplainRunResponse) ProtoMessage() {}
 
 func (x *ExplainRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[58]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4588,7 +4818,7 @@ func (x *ExplainRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRunResponse.ProtoReflect.Descriptor instead.
 func (*ExplainRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{58}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExplainRunResponse) GetStatus() RunStatus {
@@ -4632,7 +4862,7 @@ type Rest struct {
 
 func (x *Rest) Reset() {
 	*x = Rest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4644,7 +4874,7 @@ func (x *Rest) String() string {
 func (*Rest) ProtoMessage() {}
 
 func (x *Rest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[59]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4657,7 +4887,7 @@ func (x *Rest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rest.ProtoReflect.Descriptor instead.
 func (*Rest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{59}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Rest) GetSeq() uint64 {
@@ -4693,7 +4923,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4705,7 +4935,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[60]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4718,7 +4948,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{60}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Reason) GetWhy() ReasonKind {
@@ -4769,7 +4999,7 @@ type ExportRunRequest struct {
 
 func (x *ExportRunRequest) Reset() {
 	*x = ExportRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4781,7 +5011,7 @@ func (x *ExportRunRequest) String() string {
 func (*ExportRunRequest) ProtoMessage() {}
 
 func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[61]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4794,7 +5024,7 @@ func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRunRequest.ProtoReflect.Descriptor instead.
 func (*ExportRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{61}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ExportRunRequest) GetRunId() string {
@@ -4822,7 +5052,7 @@ type ExportRunResponse struct {
 
 func (x *ExportRunResponse) Reset() {
 	*x = ExportRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4834,7 +5064,7 @@ func (x *ExportRunResponse) String() string {
 func (*ExportRunResponse) ProtoMessage() {}
 
 func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[62]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4847,7 +5077,7 @@ func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRunResponse.ProtoReflect.Descriptor instead.
 func (*ExportRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{62}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ExportRunResponse) GetChunk() []byte {
@@ -4868,7 +5098,7 @@ type ImportRunRequest struct {
 
 func (x *ImportRunRequest) Reset() {
 	*x = ImportRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4880,7 +5110,7 @@ func (x *ImportRunRequest) String() string {
 func (*ImportRunRequest) ProtoMessage() {}
 
 func (x *ImportRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[63]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4893,7 +5123,7 @@ func (x *ImportRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRunRequest.ProtoReflect.Descriptor instead.
 func (*ImportRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{63}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ImportRunRequest) GetChunk() []byte {
@@ -4916,7 +5146,7 @@ type ImportedRun struct {
 
 func (x *ImportedRun) Reset() {
 	*x = ImportedRun{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4928,7 +5158,7 @@ func (x *ImportedRun) String() string {
 func (*ImportedRun) ProtoMessage() {}
 
 func (x *ImportedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[64]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4941,7 +5171,7 @@ func (x *ImportedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedRun.ProtoReflect.Descriptor instead.
 func (*ImportedRun) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{64}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ImportedRun) GetRunId() string {
@@ -4971,7 +5201,7 @@ type ImportRunResponse struct {
 
 func (x *ImportRunResponse) Reset() {
 	*x = ImportRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4983,7 +5213,7 @@ func (x *ImportRunResponse) String() string {
 func (*ImportRunResponse) ProtoMessage() {}
 
 func (x *ImportRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[65]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4996,7 +5226,7 @@ func (x *ImportRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportRunResponse.ProtoReflect.Descriptor instead.
 func (*ImportRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{65}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ImportRunResponse) GetRuns() []*ImportedRun {
@@ -5029,7 +5259,7 @@ type DeleteRunRequest struct {
 
 func (x *DeleteRunRequest) Reset() {
 	*x = DeleteRunRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5041,7 +5271,7 @@ func (x *DeleteRunRequest) String() string {
 func (*DeleteRunRequest) ProtoMessage() {}
 
 func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[66]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5054,7 +5284,7 @@ func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{66}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *DeleteRunRequest) GetRunId() string {
@@ -5087,7 +5317,7 @@ type DeleteRunResponse struct {
 
 func (x *DeleteRunResponse) Reset() {
 	*x = DeleteRunResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5329,7 @@ func (x *DeleteRunResponse) String() string {
 func (*DeleteRunResponse) ProtoMessage() {}
 
 func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[67]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5342,7 @@ func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{67}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{71}
 }
 
 // What to forget.
@@ -5139,7 +5369,7 @@ type PruneRunsRequest struct {
 
 func (x *PruneRunsRequest) Reset() {
 	*x = PruneRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5151,7 +5381,7 @@ func (x *PruneRunsRequest) String() string {
 func (*PruneRunsRequest) ProtoMessage() {}
 
 func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[68]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5164,7 +5394,7 @@ func (x *PruneRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsRequest.ProtoReflect.Descriptor instead.
 func (*PruneRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{68}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *PruneRunsRequest) GetFilter() *RunFilter {
@@ -5231,7 +5461,7 @@ type PruneRunsResponse struct {
 
 func (x *PruneRunsResponse) Reset() {
 	*x = PruneRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5243,7 +5473,7 @@ func (x *PruneRunsResponse) String() string {
 func (*PruneRunsResponse) ProtoMessage() {}
 
 func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[69]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5256,7 +5486,7 @@ func (x *PruneRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRunsResponse.ProtoReflect.Descriptor instead.
 func (*PruneRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{69}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *PruneRunsResponse) GetRuns() []*Run {
@@ -5325,7 +5555,7 @@ type CancelRunsRequest struct {
 
 func (x *CancelRunsRequest) Reset() {
 	*x = CancelRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5337,7 +5567,7 @@ func (x *CancelRunsRequest) String() string {
 func (*CancelRunsRequest) ProtoMessage() {}
 
 func (x *CancelRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[70]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5350,7 +5580,7 @@ func (x *CancelRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunsRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{70}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *CancelRunsRequest) GetFilter() *RunFilter {
@@ -5415,7 +5645,7 @@ type CancelRunsResponse struct {
 
 func (x *CancelRunsResponse) Reset() {
 	*x = CancelRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5427,7 +5657,7 @@ func (x *CancelRunsResponse) String() string {
 func (*CancelRunsResponse) ProtoMessage() {}
 
 func (x *CancelRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[71]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5440,7 +5670,7 @@ func (x *CancelRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunsResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{71}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *CancelRunsResponse) GetRuns() []*RunActedOn {
@@ -5481,7 +5711,7 @@ type PauseRunsRequest struct {
 
 func (x *PauseRunsRequest) Reset() {
 	*x = PauseRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5493,7 +5723,7 @@ func (x *PauseRunsRequest) String() string {
 func (*PauseRunsRequest) ProtoMessage() {}
 
 func (x *PauseRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[72]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5506,7 +5736,7 @@ func (x *PauseRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunsRequest.ProtoReflect.Descriptor instead.
 func (*PauseRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{72}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PauseRunsRequest) GetFilter() *RunFilter {
@@ -5571,7 +5801,7 @@ type PauseRunsResponse struct {
 
 func (x *PauseRunsResponse) Reset() {
 	*x = PauseRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5583,7 +5813,7 @@ func (x *PauseRunsResponse) String() string {
 func (*PauseRunsResponse) ProtoMessage() {}
 
 func (x *PauseRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[73]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5596,7 +5826,7 @@ func (x *PauseRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRunsResponse.ProtoReflect.Descriptor instead.
 func (*PauseRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{73}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PauseRunsResponse) GetRuns() []*RunActedOn {
@@ -5635,7 +5865,7 @@ type UnpauseRunsRequest struct {
 
 func (x *UnpauseRunsRequest) Reset() {
 	*x = UnpauseRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5647,7 +5877,7 @@ func (x *UnpauseRunsRequest) String() string {
 func (*UnpauseRunsRequest) ProtoMessage() {}
 
 func (x *UnpauseRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[74]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5660,7 +5890,7 @@ func (x *UnpauseRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunsRequest.ProtoReflect.Descriptor instead.
 func (*UnpauseRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{74}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *UnpauseRunsRequest) GetFilter() *RunFilter {
@@ -5718,7 +5948,7 @@ type UnpauseRunsResponse struct {
 
 func (x *UnpauseRunsResponse) Reset() {
 	*x = UnpauseRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5730,7 +5960,7 @@ func (x *UnpauseRunsResponse) String() string {
 func (*UnpauseRunsResponse) ProtoMessage() {}
 
 func (x *UnpauseRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[75]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5743,7 +5973,7 @@ func (x *UnpauseRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnpauseRunsResponse.ProtoReflect.Descriptor instead.
 func (*UnpauseRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{75}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *UnpauseRunsResponse) GetRuns() []*RunActedOn {
@@ -5782,7 +6012,7 @@ type ResumeRunsRequest struct {
 
 func (x *ResumeRunsRequest) Reset() {
 	*x = ResumeRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5794,7 +6024,7 @@ func (x *ResumeRunsRequest) String() string {
 func (*ResumeRunsRequest) ProtoMessage() {}
 
 func (x *ResumeRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[76]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5807,7 +6037,7 @@ func (x *ResumeRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunsRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{76}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ResumeRunsRequest) GetFilter() *RunFilter {
@@ -5865,7 +6095,7 @@ type ResumeRunsResponse struct {
 
 func (x *ResumeRunsResponse) Reset() {
 	*x = ResumeRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5877,7 +6107,7 @@ func (x *ResumeRunsResponse) String() string {
 func (*ResumeRunsResponse) ProtoMessage() {}
 
 func (x *ResumeRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[77]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5890,7 +6120,7 @@ func (x *ResumeRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRunsResponse.ProtoReflect.Descriptor instead.
 func (*ResumeRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{77}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ResumeRunsResponse) GetRuns() []*RunActedOn {
@@ -5933,7 +6163,7 @@ type SignalRunsRequest struct {
 
 func (x *SignalRunsRequest) Reset() {
 	*x = SignalRunsRequest{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5945,7 +6175,7 @@ func (x *SignalRunsRequest) String() string {
 func (*SignalRunsRequest) ProtoMessage() {}
 
 func (x *SignalRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[78]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5958,7 +6188,7 @@ func (x *SignalRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunsRequest.ProtoReflect.Descriptor instead.
 func (*SignalRunsRequest) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{78}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SignalRunsRequest) GetFilter() *RunFilter {
@@ -6030,7 +6260,7 @@ type SignalRunsResponse struct {
 
 func (x *SignalRunsResponse) Reset() {
 	*x = SignalRunsResponse{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6042,7 +6272,7 @@ func (x *SignalRunsResponse) String() string {
 func (*SignalRunsResponse) ProtoMessage() {}
 
 func (x *SignalRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[79]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6055,7 +6285,7 @@ func (x *SignalRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalRunsResponse.ProtoReflect.Descriptor instead.
 func (*SignalRunsResponse) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{79}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *SignalRunsResponse) GetRuns() []*RunActedOn {
@@ -6095,7 +6325,7 @@ type RunActedOn struct {
 
 func (x *RunActedOn) Reset() {
 	*x = RunActedOn{}
-	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6107,7 +6337,7 @@ func (x *RunActedOn) String() string {
 func (*RunActedOn) ProtoMessage() {}
 
 func (x *RunActedOn) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_service_proto_msgTypes[80]
+	mi := &file_flujo_v1_run_service_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6120,7 +6350,7 @@ func (x *RunActedOn) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunActedOn.ProtoReflect.Descriptor instead.
 func (*RunActedOn) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{80}
+	return file_flujo_v1_run_service_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *RunActedOn) GetRunId() string {
@@ -6191,7 +6421,20 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x06source\"M\n" +
 	"\x10StartRunResponse\x12\x1f\n" +
 	"\x03run\x18\x01 \x01(\v2\r.flujo.v1.RunR\x03run\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"U\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"N\n" +
+	"\x10StartRunsRequest\x12:\n" +
+	"\x06starts\x18\x01 \x03(\v2\x19.flujo.v1.StartRunRequestB\a\xba\xe1\x18\x03\x10\xe8\aR\x06starts\"P\n" +
+	"\x11StartRunsResponse\x12;\n" +
+	"\boutcomes\x18\x01 \x03(\v2\x16.flujo.v1.StartOutcomeB\a\xba\xe1\x18\x03\x10\xe8\aR\boutcomes\"y\n" +
+	"\fStartOutcome\x12\x1d\n" +
+	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x120\n" +
+	"\arefusal\x18\x03 \x01(\v2\x16.flujo.v1.StartRefusalR\arefusal\"\x86\x01\n" +
+	"\fStartRefusal\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x1e\n" +
+	"\x06reason\x18\x02 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x06reason\x12!\n" +
+	"\amessage\x18\x03 \x01(\tB\a\xba\xe1\x18\x03\b\xd8\x04R\amessage\x12\x1f\n" +
+	"\x06status\x18\x04 \x01(\fB\a\xba\xe1\x18\x03\b\x80@R\x06status\"U\n" +
 	"\rGetRunRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12%\n" +
 	"\x04view\x18\x02 \x01(\x0e2\x11.flujo.v1.RunViewR\x04view\"1\n" +
@@ -6648,10 +6891,11 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x1aIMPORT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16IMPORT_OUTCOME_CREATED\x10\x01\x12\x1c\n" +
 	"\x18IMPORT_OUTCOME_UNCHANGED\x10\x02\x12\x1a\n" +
-	"\x16IMPORT_OUTCOME_GONE_ON\x10\x032\x98\x11\n" +
+	"\x16IMPORT_OUTCOME_GONE_ON\x10\x032\xde\x11\n" +
 	"\n" +
 	"RunService\x12A\n" +
-	"\bStartRun\x12\x19.flujo.v1.StartRunRequest\x1a\x1a.flujo.v1.StartRunResponse\x12;\n" +
+	"\bStartRun\x12\x19.flujo.v1.StartRunRequest\x1a\x1a.flujo.v1.StartRunResponse\x12D\n" +
+	"\tStartRuns\x12\x1a.flujo.v1.StartRunsRequest\x1a\x1b.flujo.v1.StartRunsResponse\x12;\n" +
 	"\x06GetRun\x12\x17.flujo.v1.GetRunRequest\x1a\x18.flujo.v1.GetRunResponse\x12A\n" +
 	"\bListRuns\x12\x19.flujo.v1.ListRunsRequest\x1a\x1a.flujo.v1.ListRunsResponse\x12D\n" +
 	"\tCountRuns\x12\x1a.flujo.v1.CountRunsRequest\x1a\x1b.flujo.v1.CountRunsResponse\x12A\n" +
@@ -6703,7 +6947,7 @@ func file_flujo_v1_run_service_proto_rawDescGZIP() []byte {
 }
 
 var file_flujo_v1_run_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_flujo_v1_run_service_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_flujo_v1_run_service_proto_goTypes = []any{
 	(RunOrder)(0),                 // 0: flujo.v1.RunOrder
 	(SignalOutcome)(0),            // 1: flujo.v1.SignalOutcome
@@ -6713,266 +6957,275 @@ var file_flujo_v1_run_service_proto_goTypes = []any{
 	(ImportOutcome)(0),            // 5: flujo.v1.ImportOutcome
 	(*StartRunRequest)(nil),       // 6: flujo.v1.StartRunRequest
 	(*StartRunResponse)(nil),      // 7: flujo.v1.StartRunResponse
-	(*GetRunRequest)(nil),         // 8: flujo.v1.GetRunRequest
-	(*GetRunResponse)(nil),        // 9: flujo.v1.GetRunResponse
-	(*RunFilter)(nil),             // 10: flujo.v1.RunFilter
-	(*ListRunsRequest)(nil),       // 11: flujo.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 12: flujo.v1.ListRunsResponse
-	(*CountRunsRequest)(nil),      // 13: flujo.v1.CountRunsRequest
-	(*CountRunsResponse)(nil),     // 14: flujo.v1.CountRunsResponse
-	(*GetStatsRequest)(nil),       // 15: flujo.v1.GetStatsRequest
-	(*GetStatsResponse)(nil),      // 16: flujo.v1.GetStatsResponse
-	(*WorkflowStats)(nil),         // 17: flujo.v1.WorkflowStats
-	(*StatusCount)(nil),           // 18: flujo.v1.StatusCount
-	(*StepFailures)(nil),          // 19: flujo.v1.StepFailures
-	(*StepDurations)(nil),         // 20: flujo.v1.StepDurations
-	(*ListStepsRequest)(nil),      // 21: flujo.v1.ListStepsRequest
-	(*ListStepsResponse)(nil),     // 22: flujo.v1.ListStepsResponse
-	(*WaitRunRequest)(nil),        // 23: flujo.v1.WaitRunRequest
-	(*WaitRunResponse)(nil),       // 24: flujo.v1.WaitRunResponse
-	(*WatchRunRequest)(nil),       // 25: flujo.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),      // 26: flujo.v1.WatchRunResponse
-	(*WatchHeader)(nil),           // 27: flujo.v1.WatchHeader
-	(*EventBatch)(nil),            // 28: flujo.v1.EventBatch
-	(*WatchBookmark)(nil),         // 29: flujo.v1.WatchBookmark
-	(*WatchEnd)(nil),              // 30: flujo.v1.WatchEnd
-	(*WatchRunsRequest)(nil),      // 31: flujo.v1.WatchRunsRequest
-	(*WatchRunsResponse)(nil),     // 32: flujo.v1.WatchRunsResponse
-	(*WatchRunsHeader)(nil),       // 33: flujo.v1.WatchRunsHeader
-	(*RunSnapshot)(nil),           // 34: flujo.v1.RunSnapshot
-	(*RunEventBatch)(nil),         // 35: flujo.v1.RunEventBatch
-	(*RunEvent)(nil),              // 36: flujo.v1.RunEvent
-	(*WatchRunsBookmark)(nil),     // 37: flujo.v1.WatchRunsBookmark
-	(*ListEventsRequest)(nil),     // 38: flujo.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),    // 39: flujo.v1.ListEventsResponse
-	(*ReadPayloadRequest)(nil),    // 40: flujo.v1.ReadPayloadRequest
-	(*ReadPayloadResponse)(nil),   // 41: flujo.v1.ReadPayloadResponse
-	(*ReadLogsRequest)(nil),       // 42: flujo.v1.ReadLogsRequest
-	(*ReadLogsResponse)(nil),      // 43: flujo.v1.ReadLogsResponse
-	(*LogLine)(nil),               // 44: flujo.v1.LogLine
-	(*ResumeRunRequest)(nil),      // 45: flujo.v1.ResumeRunRequest
-	(*ResumeRunResponse)(nil),     // 46: flujo.v1.ResumeRunResponse
-	(*SignalRunRequest)(nil),      // 47: flujo.v1.SignalRunRequest
-	(*SignalRunResponse)(nil),     // 48: flujo.v1.SignalRunResponse
-	(*CancelRunRequest)(nil),      // 49: flujo.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),     // 50: flujo.v1.CancelRunResponse
-	(*PauseRunRequest)(nil),       // 51: flujo.v1.PauseRunRequest
-	(*PauseRunResponse)(nil),      // 52: flujo.v1.PauseRunResponse
-	(*UnpauseRunRequest)(nil),     // 53: flujo.v1.UnpauseRunRequest
-	(*UnpauseRunResponse)(nil),    // 54: flujo.v1.UnpauseRunResponse
-	(*SkipStepRequest)(nil),       // 55: flujo.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),      // 56: flujo.v1.SkipStepResponse
-	(*SetStepOutputRequest)(nil),  // 57: flujo.v1.SetStepOutputRequest
-	(*SetStepOutputResponse)(nil), // 58: flujo.v1.SetStepOutputResponse
-	(*SetVariableRequest)(nil),    // 59: flujo.v1.SetVariableRequest
-	(*SetVariableResponse)(nil),   // 60: flujo.v1.SetVariableResponse
-	(*ForkRunRequest)(nil),        // 61: flujo.v1.ForkRunRequest
-	(*ForkRunResponse)(nil),       // 62: flujo.v1.ForkRunResponse
-	(*ExplainRunRequest)(nil),     // 63: flujo.v1.ExplainRunRequest
-	(*ExplainRunResponse)(nil),    // 64: flujo.v1.ExplainRunResponse
-	(*Rest)(nil),                  // 65: flujo.v1.Rest
-	(*Reason)(nil),                // 66: flujo.v1.Reason
-	(*ExportRunRequest)(nil),      // 67: flujo.v1.ExportRunRequest
-	(*ExportRunResponse)(nil),     // 68: flujo.v1.ExportRunResponse
-	(*ImportRunRequest)(nil),      // 69: flujo.v1.ImportRunRequest
-	(*ImportedRun)(nil),           // 70: flujo.v1.ImportedRun
-	(*ImportRunResponse)(nil),     // 71: flujo.v1.ImportRunResponse
-	(*DeleteRunRequest)(nil),      // 72: flujo.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),     // 73: flujo.v1.DeleteRunResponse
-	(*PruneRunsRequest)(nil),      // 74: flujo.v1.PruneRunsRequest
-	(*PruneRunsResponse)(nil),     // 75: flujo.v1.PruneRunsResponse
-	(*CancelRunsRequest)(nil),     // 76: flujo.v1.CancelRunsRequest
-	(*CancelRunsResponse)(nil),    // 77: flujo.v1.CancelRunsResponse
-	(*PauseRunsRequest)(nil),      // 78: flujo.v1.PauseRunsRequest
-	(*PauseRunsResponse)(nil),     // 79: flujo.v1.PauseRunsResponse
-	(*UnpauseRunsRequest)(nil),    // 80: flujo.v1.UnpauseRunsRequest
-	(*UnpauseRunsResponse)(nil),   // 81: flujo.v1.UnpauseRunsResponse
-	(*ResumeRunsRequest)(nil),     // 82: flujo.v1.ResumeRunsRequest
-	(*ResumeRunsResponse)(nil),    // 83: flujo.v1.ResumeRunsResponse
-	(*SignalRunsRequest)(nil),     // 84: flujo.v1.SignalRunsRequest
-	(*SignalRunsResponse)(nil),    // 85: flujo.v1.SignalRunsResponse
-	(*RunActedOn)(nil),            // 86: flujo.v1.RunActedOn
-	nil,                           // 87: flujo.v1.StartRunRequest.LabelsEntry
-	nil,                           // 88: flujo.v1.RunFilter.LabelsEntry
-	nil,                           // 89: flujo.v1.ResumeRunRequest.SkipEntry
-	nil,                           // 90: flujo.v1.ForkRunRequest.LabelsEntry
-	(*Definition)(nil),            // 91: flujo.v1.Definition
-	(*Payload)(nil),               // 92: flujo.v1.Payload
-	(*Run)(nil),                   // 93: flujo.v1.Run
-	(RunView)(0),                  // 94: flujo.v1.RunView
-	(RunStatus)(0),                // 95: flujo.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 96: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 97: google.protobuf.Duration
-	(*Step)(nil),                  // 98: flujo.v1.Step
-	(*Event)(nil),                 // 99: flujo.v1.Event
-	(PayloadPart)(0),              // 100: flujo.v1.PayloadPart
+	(*StartRunsRequest)(nil),      // 8: flujo.v1.StartRunsRequest
+	(*StartRunsResponse)(nil),     // 9: flujo.v1.StartRunsResponse
+	(*StartOutcome)(nil),          // 10: flujo.v1.StartOutcome
+	(*StartRefusal)(nil),          // 11: flujo.v1.StartRefusal
+	(*GetRunRequest)(nil),         // 12: flujo.v1.GetRunRequest
+	(*GetRunResponse)(nil),        // 13: flujo.v1.GetRunResponse
+	(*RunFilter)(nil),             // 14: flujo.v1.RunFilter
+	(*ListRunsRequest)(nil),       // 15: flujo.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 16: flujo.v1.ListRunsResponse
+	(*CountRunsRequest)(nil),      // 17: flujo.v1.CountRunsRequest
+	(*CountRunsResponse)(nil),     // 18: flujo.v1.CountRunsResponse
+	(*GetStatsRequest)(nil),       // 19: flujo.v1.GetStatsRequest
+	(*GetStatsResponse)(nil),      // 20: flujo.v1.GetStatsResponse
+	(*WorkflowStats)(nil),         // 21: flujo.v1.WorkflowStats
+	(*StatusCount)(nil),           // 22: flujo.v1.StatusCount
+	(*StepFailures)(nil),          // 23: flujo.v1.StepFailures
+	(*StepDurations)(nil),         // 24: flujo.v1.StepDurations
+	(*ListStepsRequest)(nil),      // 25: flujo.v1.ListStepsRequest
+	(*ListStepsResponse)(nil),     // 26: flujo.v1.ListStepsResponse
+	(*WaitRunRequest)(nil),        // 27: flujo.v1.WaitRunRequest
+	(*WaitRunResponse)(nil),       // 28: flujo.v1.WaitRunResponse
+	(*WatchRunRequest)(nil),       // 29: flujo.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),      // 30: flujo.v1.WatchRunResponse
+	(*WatchHeader)(nil),           // 31: flujo.v1.WatchHeader
+	(*EventBatch)(nil),            // 32: flujo.v1.EventBatch
+	(*WatchBookmark)(nil),         // 33: flujo.v1.WatchBookmark
+	(*WatchEnd)(nil),              // 34: flujo.v1.WatchEnd
+	(*WatchRunsRequest)(nil),      // 35: flujo.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),     // 36: flujo.v1.WatchRunsResponse
+	(*WatchRunsHeader)(nil),       // 37: flujo.v1.WatchRunsHeader
+	(*RunSnapshot)(nil),           // 38: flujo.v1.RunSnapshot
+	(*RunEventBatch)(nil),         // 39: flujo.v1.RunEventBatch
+	(*RunEvent)(nil),              // 40: flujo.v1.RunEvent
+	(*WatchRunsBookmark)(nil),     // 41: flujo.v1.WatchRunsBookmark
+	(*ListEventsRequest)(nil),     // 42: flujo.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),    // 43: flujo.v1.ListEventsResponse
+	(*ReadPayloadRequest)(nil),    // 44: flujo.v1.ReadPayloadRequest
+	(*ReadPayloadResponse)(nil),   // 45: flujo.v1.ReadPayloadResponse
+	(*ReadLogsRequest)(nil),       // 46: flujo.v1.ReadLogsRequest
+	(*ReadLogsResponse)(nil),      // 47: flujo.v1.ReadLogsResponse
+	(*LogLine)(nil),               // 48: flujo.v1.LogLine
+	(*ResumeRunRequest)(nil),      // 49: flujo.v1.ResumeRunRequest
+	(*ResumeRunResponse)(nil),     // 50: flujo.v1.ResumeRunResponse
+	(*SignalRunRequest)(nil),      // 51: flujo.v1.SignalRunRequest
+	(*SignalRunResponse)(nil),     // 52: flujo.v1.SignalRunResponse
+	(*CancelRunRequest)(nil),      // 53: flujo.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),     // 54: flujo.v1.CancelRunResponse
+	(*PauseRunRequest)(nil),       // 55: flujo.v1.PauseRunRequest
+	(*PauseRunResponse)(nil),      // 56: flujo.v1.PauseRunResponse
+	(*UnpauseRunRequest)(nil),     // 57: flujo.v1.UnpauseRunRequest
+	(*UnpauseRunResponse)(nil),    // 58: flujo.v1.UnpauseRunResponse
+	(*SkipStepRequest)(nil),       // 59: flujo.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),      // 60: flujo.v1.SkipStepResponse
+	(*SetStepOutputRequest)(nil),  // 61: flujo.v1.SetStepOutputRequest
+	(*SetStepOutputResponse)(nil), // 62: flujo.v1.SetStepOutputResponse
+	(*SetVariableRequest)(nil),    // 63: flujo.v1.SetVariableRequest
+	(*SetVariableResponse)(nil),   // 64: flujo.v1.SetVariableResponse
+	(*ForkRunRequest)(nil),        // 65: flujo.v1.ForkRunRequest
+	(*ForkRunResponse)(nil),       // 66: flujo.v1.ForkRunResponse
+	(*ExplainRunRequest)(nil),     // 67: flujo.v1.ExplainRunRequest
+	(*ExplainRunResponse)(nil),    // 68: flujo.v1.ExplainRunResponse
+	(*Rest)(nil),                  // 69: flujo.v1.Rest
+	(*Reason)(nil),                // 70: flujo.v1.Reason
+	(*ExportRunRequest)(nil),      // 71: flujo.v1.ExportRunRequest
+	(*ExportRunResponse)(nil),     // 72: flujo.v1.ExportRunResponse
+	(*ImportRunRequest)(nil),      // 73: flujo.v1.ImportRunRequest
+	(*ImportedRun)(nil),           // 74: flujo.v1.ImportedRun
+	(*ImportRunResponse)(nil),     // 75: flujo.v1.ImportRunResponse
+	(*DeleteRunRequest)(nil),      // 76: flujo.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),     // 77: flujo.v1.DeleteRunResponse
+	(*PruneRunsRequest)(nil),      // 78: flujo.v1.PruneRunsRequest
+	(*PruneRunsResponse)(nil),     // 79: flujo.v1.PruneRunsResponse
+	(*CancelRunsRequest)(nil),     // 80: flujo.v1.CancelRunsRequest
+	(*CancelRunsResponse)(nil),    // 81: flujo.v1.CancelRunsResponse
+	(*PauseRunsRequest)(nil),      // 82: flujo.v1.PauseRunsRequest
+	(*PauseRunsResponse)(nil),     // 83: flujo.v1.PauseRunsResponse
+	(*UnpauseRunsRequest)(nil),    // 84: flujo.v1.UnpauseRunsRequest
+	(*UnpauseRunsResponse)(nil),   // 85: flujo.v1.UnpauseRunsResponse
+	(*ResumeRunsRequest)(nil),     // 86: flujo.v1.ResumeRunsRequest
+	(*ResumeRunsResponse)(nil),    // 87: flujo.v1.ResumeRunsResponse
+	(*SignalRunsRequest)(nil),     // 88: flujo.v1.SignalRunsRequest
+	(*SignalRunsResponse)(nil),    // 89: flujo.v1.SignalRunsResponse
+	(*RunActedOn)(nil),            // 90: flujo.v1.RunActedOn
+	nil,                           // 91: flujo.v1.StartRunRequest.LabelsEntry
+	nil,                           // 92: flujo.v1.RunFilter.LabelsEntry
+	nil,                           // 93: flujo.v1.ResumeRunRequest.SkipEntry
+	nil,                           // 94: flujo.v1.ForkRunRequest.LabelsEntry
+	(*Definition)(nil),            // 95: flujo.v1.Definition
+	(*Payload)(nil),               // 96: flujo.v1.Payload
+	(*Run)(nil),                   // 97: flujo.v1.Run
+	(RunView)(0),                  // 98: flujo.v1.RunView
+	(RunStatus)(0),                // 99: flujo.v1.RunStatus
+	(*timestamppb.Timestamp)(nil), // 100: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 101: google.protobuf.Duration
+	(*Step)(nil),                  // 102: flujo.v1.Step
+	(*Event)(nil),                 // 103: flujo.v1.Event
+	(PayloadPart)(0),              // 104: flujo.v1.PayloadPart
 }
 var file_flujo_v1_run_service_proto_depIdxs = []int32{
-	91,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
-	92,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
-	87,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
-	93,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
-	94,  // 4: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
-	93,  // 5: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
-	95,  // 6: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
-	88,  // 7: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
-	96,  // 8: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
-	96,  // 9: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
-	96,  // 10: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
-	96,  // 11: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
-	96,  // 12: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
-	96,  // 13: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
-	10,  // 14: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	0,   // 15: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
-	93,  // 16: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
-	10,  // 17: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	97,  // 18: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	96,  // 19: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
-	96,  // 20: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
-	17,  // 21: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
-	18,  // 22: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
-	18,  // 23: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
-	97,  // 24: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
-	97,  // 25: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
-	97,  // 26: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
-	19,  // 27: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
-	20,  // 28: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
-	95,  // 29: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
-	97,  // 30: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
-	97,  // 31: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
-	98,  // 32: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
-	97,  // 33: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
-	94,  // 34: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
-	93,  // 35: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
-	27,  // 36: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
-	28,  // 37: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
-	29,  // 38: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
-	30,  // 39: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
-	93,  // 40: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
-	97,  // 41: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	99,  // 42: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
-	95,  // 43: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
-	10,  // 44: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	33,  // 45: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
-	34,  // 46: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
-	35,  // 47: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
-	37,  // 48: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
-	97,  // 49: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	93,  // 50: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
-	36,  // 51: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
-	99,  // 52: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
-	99,  // 53: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
-	100, // 54: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
-	44,  // 55: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
-	92,  // 56: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
-	91,  // 57: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
-	89,  // 58: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
-	93,  // 59: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
-	92,  // 60: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
-	1,   // 61: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	2,   // 62: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
-	3,   // 63: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
-	93,  // 64: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
-	92,  // 65: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
-	92,  // 66: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
-	92,  // 67: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
-	1,   // 68: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	92,  // 69: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
-	90,  // 70: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
-	91,  // 71: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
-	93,  // 72: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
-	95,  // 73: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
-	66,  // 74: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
-	65,  // 75: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
-	96,  // 76: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
-	4,   // 77: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
-	96,  // 78: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	5,   // 79: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
-	70,  // 80: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
-	10,  // 81: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	97,  // 82: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
-	97,  // 83: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
-	93,  // 84: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
-	10,  // 85: flujo.v1.CancelRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 86: flujo.v1.CancelRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	10,  // 87: flujo.v1.PauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 88: flujo.v1.PauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	10,  // 89: flujo.v1.UnpauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 90: flujo.v1.UnpauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	10,  // 91: flujo.v1.ResumeRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	86,  // 92: flujo.v1.ResumeRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	10,  // 93: flujo.v1.SignalRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	92,  // 94: flujo.v1.SignalRunsRequest.payload:type_name -> flujo.v1.Payload
-	86,  // 95: flujo.v1.SignalRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	95,  // 96: flujo.v1.RunActedOn.status:type_name -> flujo.v1.RunStatus
-	92,  // 97: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
-	6,   // 98: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
-	8,   // 99: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
-	11,  // 100: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
-	13,  // 101: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
-	15,  // 102: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
-	21,  // 103: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
-	23,  // 104: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
-	25,  // 105: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
-	31,  // 106: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
-	38,  // 107: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
-	40,  // 108: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
-	42,  // 109: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
-	45,  // 110: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
-	47,  // 111: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
-	49,  // 112: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
-	51,  // 113: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
-	53,  // 114: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
-	55,  // 115: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
-	57,  // 116: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
-	59,  // 117: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
-	61,  // 118: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
-	63,  // 119: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
-	67,  // 120: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
-	69,  // 121: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
-	72,  // 122: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
-	74,  // 123: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
-	76,  // 124: flujo.v1.RunService.CancelRuns:input_type -> flujo.v1.CancelRunsRequest
-	78,  // 125: flujo.v1.RunService.PauseRuns:input_type -> flujo.v1.PauseRunsRequest
-	80,  // 126: flujo.v1.RunService.UnpauseRuns:input_type -> flujo.v1.UnpauseRunsRequest
-	82,  // 127: flujo.v1.RunService.ResumeRuns:input_type -> flujo.v1.ResumeRunsRequest
-	84,  // 128: flujo.v1.RunService.SignalRuns:input_type -> flujo.v1.SignalRunsRequest
-	7,   // 129: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
-	9,   // 130: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
-	12,  // 131: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
-	14,  // 132: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
-	16,  // 133: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
-	22,  // 134: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
-	24,  // 135: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
-	26,  // 136: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
-	32,  // 137: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
-	39,  // 138: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
-	41,  // 139: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
-	43,  // 140: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
-	46,  // 141: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
-	48,  // 142: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
-	50,  // 143: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
-	52,  // 144: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
-	54,  // 145: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
-	56,  // 146: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
-	58,  // 147: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
-	60,  // 148: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
-	62,  // 149: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
-	64,  // 150: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
-	68,  // 151: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
-	71,  // 152: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
-	73,  // 153: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
-	75,  // 154: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
-	77,  // 155: flujo.v1.RunService.CancelRuns:output_type -> flujo.v1.CancelRunsResponse
-	79,  // 156: flujo.v1.RunService.PauseRuns:output_type -> flujo.v1.PauseRunsResponse
-	81,  // 157: flujo.v1.RunService.UnpauseRuns:output_type -> flujo.v1.UnpauseRunsResponse
-	83,  // 158: flujo.v1.RunService.ResumeRuns:output_type -> flujo.v1.ResumeRunsResponse
-	85,  // 159: flujo.v1.RunService.SignalRuns:output_type -> flujo.v1.SignalRunsResponse
-	129, // [129:160] is the sub-list for method output_type
-	98,  // [98:129] is the sub-list for method input_type
-	98,  // [98:98] is the sub-list for extension type_name
-	98,  // [98:98] is the sub-list for extension extendee
-	0,   // [0:98] is the sub-list for field type_name
+	95,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
+	96,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
+	91,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
+	97,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
+	6,   // 4: flujo.v1.StartRunsRequest.starts:type_name -> flujo.v1.StartRunRequest
+	10,  // 5: flujo.v1.StartRunsResponse.outcomes:type_name -> flujo.v1.StartOutcome
+	11,  // 6: flujo.v1.StartOutcome.refusal:type_name -> flujo.v1.StartRefusal
+	98,  // 7: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
+	97,  // 8: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
+	99,  // 9: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
+	92,  // 10: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
+	100, // 11: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
+	100, // 12: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
+	100, // 13: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
+	100, // 14: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
+	100, // 15: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
+	100, // 16: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
+	14,  // 17: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	0,   // 18: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
+	97,  // 19: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
+	14,  // 20: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	101, // 21: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	100, // 22: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
+	100, // 23: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
+	21,  // 24: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
+	22,  // 25: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
+	22,  // 26: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
+	101, // 27: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
+	101, // 28: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
+	101, // 29: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
+	23,  // 30: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
+	24,  // 31: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
+	99,  // 32: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
+	101, // 33: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
+	101, // 34: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
+	102, // 35: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
+	101, // 36: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
+	98,  // 37: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
+	97,  // 38: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
+	31,  // 39: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
+	32,  // 40: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
+	33,  // 41: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
+	34,  // 42: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
+	97,  // 43: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
+	101, // 44: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	103, // 45: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
+	99,  // 46: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
+	14,  // 47: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	37,  // 48: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
+	38,  // 49: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
+	39,  // 50: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
+	41,  // 51: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
+	101, // 52: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	97,  // 53: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
+	40,  // 54: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
+	103, // 55: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
+	103, // 56: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
+	104, // 57: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
+	48,  // 58: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
+	96,  // 59: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
+	95,  // 60: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
+	93,  // 61: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
+	97,  // 62: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
+	96,  // 63: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
+	1,   // 64: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	2,   // 65: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
+	3,   // 66: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
+	97,  // 67: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
+	96,  // 68: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
+	96,  // 69: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
+	96,  // 70: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
+	1,   // 71: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	96,  // 72: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
+	94,  // 73: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
+	95,  // 74: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
+	97,  // 75: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
+	99,  // 76: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
+	70,  // 77: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
+	69,  // 78: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
+	100, // 79: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
+	4,   // 80: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
+	100, // 81: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	5,   // 82: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
+	74,  // 83: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
+	14,  // 84: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	101, // 85: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
+	101, // 86: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
+	97,  // 87: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
+	14,  // 88: flujo.v1.CancelRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 89: flujo.v1.CancelRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 90: flujo.v1.PauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 91: flujo.v1.PauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 92: flujo.v1.UnpauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 93: flujo.v1.UnpauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 94: flujo.v1.ResumeRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 95: flujo.v1.ResumeRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 96: flujo.v1.SignalRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	96,  // 97: flujo.v1.SignalRunsRequest.payload:type_name -> flujo.v1.Payload
+	90,  // 98: flujo.v1.SignalRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	99,  // 99: flujo.v1.RunActedOn.status:type_name -> flujo.v1.RunStatus
+	96,  // 100: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
+	6,   // 101: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
+	8,   // 102: flujo.v1.RunService.StartRuns:input_type -> flujo.v1.StartRunsRequest
+	12,  // 103: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
+	15,  // 104: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
+	17,  // 105: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
+	19,  // 106: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
+	25,  // 107: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
+	27,  // 108: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
+	29,  // 109: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
+	35,  // 110: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
+	42,  // 111: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
+	44,  // 112: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
+	46,  // 113: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
+	49,  // 114: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
+	51,  // 115: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
+	53,  // 116: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
+	55,  // 117: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
+	57,  // 118: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
+	59,  // 119: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
+	61,  // 120: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
+	63,  // 121: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
+	65,  // 122: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
+	67,  // 123: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
+	71,  // 124: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
+	73,  // 125: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
+	76,  // 126: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
+	78,  // 127: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
+	80,  // 128: flujo.v1.RunService.CancelRuns:input_type -> flujo.v1.CancelRunsRequest
+	82,  // 129: flujo.v1.RunService.PauseRuns:input_type -> flujo.v1.PauseRunsRequest
+	84,  // 130: flujo.v1.RunService.UnpauseRuns:input_type -> flujo.v1.UnpauseRunsRequest
+	86,  // 131: flujo.v1.RunService.ResumeRuns:input_type -> flujo.v1.ResumeRunsRequest
+	88,  // 132: flujo.v1.RunService.SignalRuns:input_type -> flujo.v1.SignalRunsRequest
+	7,   // 133: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
+	9,   // 134: flujo.v1.RunService.StartRuns:output_type -> flujo.v1.StartRunsResponse
+	13,  // 135: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
+	16,  // 136: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
+	18,  // 137: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
+	20,  // 138: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
+	26,  // 139: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
+	28,  // 140: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
+	30,  // 141: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
+	36,  // 142: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
+	43,  // 143: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
+	45,  // 144: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
+	47,  // 145: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
+	50,  // 146: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
+	52,  // 147: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
+	54,  // 148: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
+	56,  // 149: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
+	58,  // 150: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
+	60,  // 151: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
+	62,  // 152: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
+	64,  // 153: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
+	66,  // 154: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
+	68,  // 155: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
+	72,  // 156: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
+	75,  // 157: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
+	77,  // 158: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
+	79,  // 159: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
+	81,  // 160: flujo.v1.RunService.CancelRuns:output_type -> flujo.v1.CancelRunsResponse
+	83,  // 161: flujo.v1.RunService.PauseRuns:output_type -> flujo.v1.PauseRunsResponse
+	85,  // 162: flujo.v1.RunService.UnpauseRuns:output_type -> flujo.v1.UnpauseRunsResponse
+	87,  // 163: flujo.v1.RunService.ResumeRuns:output_type -> flujo.v1.ResumeRunsResponse
+	89,  // 164: flujo.v1.RunService.SignalRuns:output_type -> flujo.v1.SignalRunsResponse
+	133, // [133:165] is the sub-list for method output_type
+	101, // [101:133] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_service_proto_init() }
@@ -6988,28 +7241,28 @@ func file_flujo_v1_run_service_proto_init() {
 		(*StartRunRequest_Workflow)(nil),
 		(*StartRunRequest_Definition)(nil),
 	}
-	file_flujo_v1_run_service_proto_msgTypes[11].OneofWrappers = []any{}
-	file_flujo_v1_run_service_proto_msgTypes[20].OneofWrappers = []any{
+	file_flujo_v1_run_service_proto_msgTypes[15].OneofWrappers = []any{}
+	file_flujo_v1_run_service_proto_msgTypes[24].OneofWrappers = []any{
 		(*WatchRunResponse_Header)(nil),
 		(*WatchRunResponse_Events)(nil),
 		(*WatchRunResponse_Bookmark)(nil),
 		(*WatchRunResponse_End)(nil),
 	}
-	file_flujo_v1_run_service_proto_msgTypes[26].OneofWrappers = []any{
+	file_flujo_v1_run_service_proto_msgTypes[30].OneofWrappers = []any{
 		(*WatchRunsResponse_Header)(nil),
 		(*WatchRunsResponse_Snapshot)(nil),
 		(*WatchRunsResponse_Events)(nil),
 		(*WatchRunsResponse_Bookmark)(nil),
 	}
-	file_flujo_v1_run_service_proto_msgTypes[36].OneofWrappers = []any{}
-	file_flujo_v1_run_service_proto_msgTypes[60].OneofWrappers = []any{}
+	file_flujo_v1_run_service_proto_msgTypes[40].OneofWrappers = []any{}
+	file_flujo_v1_run_service_proto_msgTypes[64].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_run_service_proto_rawDesc), len(file_flujo_v1_run_service_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   85,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	RunService_StartRun_FullMethodName      = "/flujo.v1.RunService/StartRun"
+	RunService_StartRuns_FullMethodName     = "/flujo.v1.RunService/StartRuns"
 	RunService_GetRun_FullMethodName        = "/flujo.v1.RunService/GetRun"
 	RunService_ListRuns_FullMethodName      = "/flujo.v1.RunService/ListRuns"
 	RunService_CountRuns_FullMethodName     = "/flujo.v1.RunService/CountRuns"
@@ -116,6 +117,18 @@ type RunServiceClient interface {
 	//	ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
+	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+	// this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+	// answer, which has an outcome for each start, in their order.
+	//
+	// Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+	// answer, any of them may have happened.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
+	StartRuns(ctx context.Context, in *StartRunsRequest, opts ...grpc.CallOption) (*StartRunsResponse, error)
 	// Returns one run as it stands.
 	//
 	// Errors:
@@ -444,6 +457,16 @@ func (c *runServiceClient) StartRun(ctx context.Context, in *StartRunRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StartRunResponse)
 	err := c.cc.Invoke(ctx, RunService_StartRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) StartRuns(ctx context.Context, in *StartRunsRequest, opts ...grpc.CallOption) (*StartRunsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StartRunsResponse)
+	err := c.cc.Invoke(ctx, RunService_StartRuns_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -860,6 +883,18 @@ type RunServiceServer interface {
 	//	ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
+	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+	// this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+	// answer, which has an outcome for each start, in their order.
+	//
+	// Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+	// answer, any of them may have happened.
+	//
+	// Errors:
+	//
+	//	INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
+	StartRuns(context.Context, *StartRunsRequest) (*StartRunsResponse, error)
 	// Returns one run as it stands.
 	//
 	// Errors:
@@ -1187,6 +1222,9 @@ type UnimplementedRunServiceServer struct{}
 func (UnimplementedRunServiceServer) StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method StartRun not implemented")
 }
+func (UnimplementedRunServiceServer) StartRuns(context.Context, *StartRunsRequest) (*StartRunsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StartRuns not implemented")
+}
 func (UnimplementedRunServiceServer) GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRun not implemented")
 }
@@ -1312,6 +1350,24 @@ func _RunService_StartRun_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RunServiceServer).StartRun(ctx, req.(*StartRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_StartRuns_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StartRunsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).StartRuns(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_StartRuns_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).StartRuns(ctx, req.(*StartRunsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -1820,6 +1876,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StartRun",
 			Handler:    _RunService_StartRun_Handler,
+		},
+		{
+			MethodName: "StartRuns",
+			Handler:    _RunService_StartRuns_Handler,
 		},
 		{
 			MethodName: "GetRun",

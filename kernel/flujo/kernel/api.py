@@ -19,6 +19,7 @@ from .checked_calls import checked
 from .durations import Duration
 from .errors import (
     Difference,
+    FlujoError,
     InvalidNameError,
     RunCancelled,
     RunFailed,
@@ -45,7 +46,9 @@ from .ownership.many_runs import (
     Bulk,
     BulkOptions,
     BulkResult,
+    NewRun,
     RunActedOn,
+    check_starts,
 )
 from .ownership.resumption import ResumeOptions, Resumption
 from .ownership.starting import Fork, ForkOptions, Inputs, RunOptions, Start, StartOptions
@@ -86,6 +89,7 @@ __all__ = [
     "LogLine",
     "LogOptions",
     "LogPart",
+    "NewRun",
     "PauseOutcome",
     "PruneResult",
     "PutOutcome",
@@ -111,6 +115,7 @@ __all__ = [
     "Why",
     "WorkflowStatistics",
     "check_request_id",
+    "check_starts",
     "check_types",
     "check_variable_name",
     "encode_given",
@@ -324,6 +329,13 @@ class Runs(StoredRuns, Protocol):
     async def set_variable(self, run_id: str, name: str, value: Any, **asked: Unpack[ReasonedOptions]) -> Delivery:
         """Set a variable of a run, durable on return. Raises RunNotFoundError, RunFinishedError, InvalidNameError,
         InvalidValueError, PayloadTooLargeError, RequestReusedError."""
+        ...
+
+    async def start_runs(self, starts: Sequence[NewRun]) -> Sequence[RunHandle | FlujoError]:
+        """Start at most 1000 runs, each as `start` does, and return once every one is durable or refused: for each
+        start, in their order, the run or the error that `start` raises. They share their commits. Raises
+        InvalidNameError for more of them, and errors of the store; after one of those, and after a cancellation, any of
+        them may have started: ask again, with the same ids."""
         ...
 
     async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:

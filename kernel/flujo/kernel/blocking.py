@@ -18,17 +18,19 @@ asyncio does on a second Ctrl-C, whatever keeps the kernel from closing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from . import api
 from .durations import Duration
+from .errors import FlujoError
 from .execution.programs import Result_co, Workflow
 from .journal.state import WorkflowState
 from .kernel import Kernel as AsyncKernel
 from .loop_threads import LoopThread
+from .ownership.many_runs import NewRun
 from .ownership.starting import Inputs, RunOptions, StartOptions
 from .store.records import StoredDefinition
 
@@ -256,6 +258,12 @@ class BlockingRuns:
     skip = waiting(api.Runs.skip)
     set_output = waiting(api.Runs.set_output)
     set_variable = waiting(api.Runs.set_variable)
+
+    def start_runs(self, starts: Sequence[NewRun]) -> Sequence[RunHandle | FlujoError]:
+        """As Runs.start_runs."""
+        outcomes = self._thread.call("start_runs", partial(self._target.start_runs, starts))
+        return [RunHandle(each, self._thread) if isinstance(each, api.RunHandle) else each for each in outcomes]
+
     cancel_runs = waiting(api.Runs.cancel_runs)
     pause_runs = waiting(api.Runs.pause_runs)
     unpause_runs = waiting(api.Runs.unpause_runs)

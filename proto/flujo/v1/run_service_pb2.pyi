@@ -355,6 +355,122 @@ class StartRunResponse(_message.Message):
 Global___StartRunResponse: _TypeAlias = StartRunResponse  # noqa: Y015
 
 @_typing.final
+class StartRunsRequest(_message.Message):
+    """Runs to start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def starts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartRunRequest]:
+        """What StartRun would be asked. At most 1000, and 4 MiB together, which is what gRPC takes."""
+
+    def __init__(
+        self,
+        *,
+        starts: _abc.Iterable[Global___StartRunRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["starts", b"starts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRunsRequest: _TypeAlias = StartRunsRequest  # noqa: Y015
+
+@_typing.final
+class StartRunsResponse(_message.Message):
+    """What became of each start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartOutcome]:
+        """In the order of the starts. At most 1000."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___StartOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRunsResponse: _TypeAlias = StartRunsResponse  # noqa: Y015
+
+@_typing.final
+class StartOutcome(_message.Message):
+    """The run that was started, or was there, or why there is none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Id of the run; of a start that was refused the one that was asked for, if any. At most 100 bytes."""
+    created: _builtins.bool
+    """Whether this call made it."""
+    @_builtins.property
+    def refusal(self) -> Global___StartRefusal:
+        """Why it was refused; absent when the run is there."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        created: _builtins.bool = ...,
+        refusal: Global___StartRefusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "refusal", b"refusal", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartOutcome: _TypeAlias = StartOutcome  # noqa: Y015
+
+@_typing.final
+class StartRefusal(_message.Message):
+    """The error that StartRun would have answered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The number of its status code in gRPC."""
+    reason: _builtins.str
+    """The reason of its ErrorInfo, one of those listed with StartRun. At most 100 bytes."""
+    message: _builtins.str
+    """Its message. At most 600 bytes."""
+    status: _builtins.bytes
+    """The whole error, a google.rpc.Status as it is in the metadata `grpc-status-details-bin`. Empty when the answer is too
+    large for all of them. At most 8192 bytes.
+    """
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRefusal: _TypeAlias = StartRefusal  # noqa: Y015
+
+@_typing.final
 class GetRunRequest(_message.Message):
     """Which run, and how much of it."""
 

@@ -79,6 +79,11 @@ class RunServiceStub(object):
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.StartRunRequest.SerializeToString,
                 response_deserializer=flujo_dot_v1_dot_run__service__pb2.StartRunResponse.FromString,
                 _registered_method=True)
+        self.StartRuns = channel.unary_unary(
+                '/flujo.v1.RunService/StartRuns',
+                request_serializer=flujo_dot_v1_dot_run__service__pb2.StartRunsRequest.SerializeToString,
+                response_deserializer=flujo_dot_v1_dot_run__service__pb2.StartRunsResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/flujo.v1.RunService/GetRun',
                 request_serializer=flujo_dot_v1_dot_run__service__pb2.GetRunRequest.SerializeToString,
@@ -289,6 +294,22 @@ class RunServiceServicer(object):
         ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs or steps.
         ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
         PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRuns(self, request, context):
+        """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+        this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+        answer, which has an outcome for each start, in their order.
+
+        Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+        answer, any of them may have happened.
+
+        Errors:
+        INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+        PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -736,6 +757,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.StartRunRequest.FromString,
                     response_serializer=flujo_dot_v1_dot_run__service__pb2.StartRunResponse.SerializeToString,
             ),
+            'StartRuns': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRuns,
+                    request_deserializer=flujo_dot_v1_dot_run__service__pb2.StartRunsRequest.FromString,
+                    response_serializer=flujo_dot_v1_dot_run__service__pb2.StartRunsResponse.SerializeToString,
+            ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
                     request_deserializer=flujo_dot_v1_dot_run__service__pb2.GetRunRequest.FromString,
@@ -954,6 +980,33 @@ class RunService(object):
             '/flujo.v1.RunService/StartRun',
             flujo_dot_v1_dot_run__service__pb2.StartRunRequest.SerializeToString,
             flujo_dot_v1_dot_run__service__pb2.StartRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/flujo.v1.RunService/StartRuns',
+            flujo_dot_v1_dot_run__service__pb2.StartRunsRequest.SerializeToString,
+            flujo_dot_v1_dot_run__service__pb2.StartRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,18 @@ class RunServiceStub:
       ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
       PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
+    StartRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.StartRunsRequest, _run_service_pb2.StartRunsResponse]
+    """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+    this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+    answer, which has an outcome for each start, in their order.
+
+    Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+    answer, any of them may have happened.
+
+    Errors:
+      INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+      PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
+    """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_service_pb2.GetRunRequest, _run_service_pb2.GetRunResponse]
     """Returns one run as it stands.
 
@@ -450,6 +462,24 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
           ALREADY_EXISTS RUN_EXISTS: the id belongs to a run of another workflow or with other inputs or steps.
           ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
           PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
+        """
+
+    @_abc_1.abstractmethod
+    def StartRuns(
+        self,
+        request: _run_service_pb2.StartRunsRequest,
+        context: _aio.ServicerContext[_run_service_pb2.StartRunsRequest, _abc.Awaitable[_run_service_pb2.StartRunsResponse]],
+    ) -> _abc.Awaitable[_run_service_pb2.StartRunsResponse]:
+        """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+        this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+        answer, which has an outcome for each start, in their order.
+
+        Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+        answer, any of them may have happened.
+
+        Errors:
+          INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+          PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
         """
 
     @_abc_1.abstractmethod

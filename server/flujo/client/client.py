@@ -37,7 +37,6 @@ from flujo.kernel.api import (
     RunOptions,
     Selection,
     SelectionOptions,
-    Start,
     StartOptions,
     Statistics,
     WatchQuery,
@@ -105,6 +104,7 @@ from .wire.logs import from_log_line
 from .wire.outcomes import CANCEL_OUTCOMES, DELIVERIES, PAUSE_OUTCOMES, from_reason, from_rest
 from .wire.parameters import APART, definition_of, new_run_id, parts_of, put_given
 from .wire.runs import from_details, from_run, from_run_status, omitted_parts, payloads_in, put_part
+from .wire.starts import start_request
 from .wire.statistics import from_statistics
 from .wire.values import inline, to_duration
 
@@ -246,15 +246,7 @@ class Client(ManyRuns, StoreKeeping):
     ) -> RunHandle:
         """Start a run as Kernel.start does. A definition is sent along; a workflow without one is named, and the server
         must have it."""
-        asked = Start(**options)
-        request = run_service_pb2.StartRunRequest(inputs=_payload("the inputs", dict(inputs or {})))
-        named = new_run_id(asked.run_id, asked.request_id)
-        put_given(request, {**parts_of(asked), "run_id": named})
-        if isinstance(workflow, Workflow) and workflow.definition is not None:
-            request.definition.CopyFrom(definition_of(workflow))
-        else:
-            request.workflow = workflow if isinstance(workflow, str) else workflow.name
-        answer = await self._call(self._runs.StartRun, request)
+        answer = await self._call(self._runs.StartRun, start_request(workflow, inputs, options))
         started = workflow if isinstance(workflow, Workflow) else None
         return RunHandle(self, answer.run.run_id, answer.created, started)
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
-from flujo.kernel.api import BulkOptions, BulkResult, Difference, encode_given
+from flujo.kernel.api import BulkOptions, BulkResult, Difference, NewRun, RunHandle, Runs, check_starts, encode_given
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.checked_calls import checked
-from flujo.kernel.errors import RunExistsError
+from flujo.kernel.errors import FlujoError, RunExistsError
 from flujo.kernel.programs import Workflow
 from flujo.v1 import run_service_pb2 as pb
 from flujo.v1 import workflow_service_pb2
 
+from .statuses import refused
 from .store_keeping import Opened
 from .wire.many_runs import from_result, put_bulk
 from .wire.parameters import definition_of, put_given
+from .wire.starts import in_calls, start_request
 from .wire.values import inline
+
+
+def _asked(new: NewRun) -> pb.StartRunRequest | FlujoError:
+    """Return the request to start a run, or what is wrong with it, which keeps none of the others from starting."""
+    try:
+        return start_request(new.workflow, new.inputs, new.options)
+    except FlujoError as error:
+        return error
 
 
 @checked
@@ -26,6 +36,24 @@ class ManyRuns:
     _open: Opened
     _call: Callable[[Any, Any], Any]
     summary: Callable[[str], Any]
+
+    async def start_runs(self, starts: Sequence[NewRun]) -> Sequence[RunHandle | FlujoError]:
+        """Start at most 1000 runs, as Kernel.start_runs does, with as few calls as gRPC has room for."""
+        asked = [_asked(new) for new in check_starts(starts)]
+        told: list[pb.StartOutcome] = []
+        for request in in_calls([each for each in asked if isinstance(each, pb.StartRunRequest)]):
+            told += (await self._call(self._open.runs.StartRuns, request)).outcomes
+        answers = iter(told)
+        return [
+            self._outcome(new, next(answers)) if isinstance(each, pb.StartRunRequest) else each
+            for new, each in zip(starts, asked, strict=True)
+        ]
+
+    def _outcome(self, new: NewRun, told: pb.StartOutcome) -> RunHandle | FlujoError:
+        if told.HasField("refusal"):
+            return refused(told.refusal)
+        started = new.workflow if isinstance(new.workflow, Workflow) else None
+        return RunHandle(cast(Runs, self), told.run_id, told.created, started)
 
     async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
         """Request the cancellation of runs, as Kernel.cancel_runs does, at most 1000 at a time."""

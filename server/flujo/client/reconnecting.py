@@ -45,6 +45,8 @@ def is_repeatable(name: str, request: Any) -> bool:
     """True for a request that is carried out once however often it is sent: what it says is how it is known again."""
     if name in READS or name == "PutWorkflow":
         return True
+    if name == "StartRuns":
+        return all(is_repeatable("StartRun", start) for start in request.starts)
     has_request_id: bool = hasattr(request, "request_id") and bool(request.request_id)
     return has_request_id or (name == "StartRun" and bool(request.run_id))
 

@@ -27,6 +27,7 @@ from google.rpc.status_pb2 import Status
 
 from flujo.kernel import errors
 from flujo.kernel.errors import Difference, FlujoError, Problem
+from flujo.v1.run_service_pb2 import StartRefusal
 
 from .paths import wrong_fields
 from .wire.values import to_duration
@@ -255,6 +256,15 @@ def from_status(status: Status) -> FlujoError | None:
     if kind is FlujoError:
         error.reason = info.reason
     return error
+
+
+def refused(refusal: StartRefusal) -> FlujoError:
+    """Return the error by which one of many starts was refused."""
+    found = from_status(Status.FromString(refusal.status))
+    if found is None:  # there was no room for it in the answer
+        found = FlujoError(refusal.message)
+        found.reason = refusal.reason
+    return found
 
 
 def _violations(error: FlujoError, request: Descriptor | None) -> Iterable[BadRequest]:

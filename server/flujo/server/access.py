@@ -57,6 +57,7 @@ RULES: Mapping[str, Role] = {
     **dict.fromkeys(
         (
             f"{_RUNS}StartRun",
+            f"{_RUNS}StartRuns",
             f"{_RUNS}ResumeRun",
             f"{_RUNS}SignalRun",
             f"{_RUNS}CancelRun",

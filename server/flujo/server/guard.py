@@ -190,7 +190,7 @@ class Guard(aio.ServerInterceptor):
         """Return who calls, and the request; raise what is against the call."""
         caller = self._caller(method, context)
         request = await self._read(data, method, context)
-        if not caller.may_define and "definition" in method.request.fields_by_name and request.HasField("definition"):
+        if not caller.may_define and _brings_a_definition(request):
             raise DefinitionsNotAllowedError
         return caller, request
 
@@ -234,6 +234,14 @@ def _serialized(write: Callable[[Any], bytes], answer: Any) -> bytes:
     return answer if isinstance(answer, bytes) else write(answer)
 
 
+def _brings_a_definition(request: Any) -> bool:
+    """True if a request holds a definition to run, itself or in one of its starts."""
+    fields = request.DESCRIPTOR.fields_by_name
+    if "starts" in fields:
+        return any(map(_brings_a_definition, request.starts))
+    return "definition" in fields and request.HasField("definition")
+
+
 def request_of(path: str) -> Descriptor:
     """Return the type of the requests of one of our methods, from the contract."""
     service, _, name = path.removeprefix("/").rpartition("/")
@@ -247,6 +255,8 @@ def _log(method: _Method, request: Any, caller: Caller) -> None:
     if not method.acts:
         return
     told = {name: text for name in _LOGGED if (text := getattr(request, name, ""))}
+    if starts := getattr(request, "starts", ()):
+        told["starts"] = str(len(starts))
     who = caller.principal or "the owner"
     about = " ".join(f"{name}={text}" for name, text in told.items())
     level = logging.WARNING if method.path in _FORGETTING and not getattr(request, "dry_run", False) else logging.INFO

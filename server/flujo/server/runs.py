@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, suppress
-from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -33,7 +32,7 @@ from flujo.client.wire.values import (
     to_timestamp,
 )
 from flujo.client.wire.words import REASON_KINDS
-from flujo.kernel import Kernel, RunSummary, Workflow
+from flujo.kernel import Kernel, RunSummary
 from flujo.kernel.api import (
     CancelOutcome,
     Cursor,
@@ -44,7 +43,6 @@ from flujo.kernel.api import (
     ReasonedOptions,
     RequestOptions,
     ResumeOptions,
-    StartOptions,
     check_types,
 )
 from flujo.kernel.durations import parse_duration
@@ -57,17 +55,16 @@ from flujo.kernel.errors import (
     ServerStoppingError,
 )
 from flujo.kernel.events import Event
-from flujo.kernel.loops import in_thread
 from flujo.kernel.observer import WATCH_EVENTS, Watched
 from flujo.kernel.state import FINAL, WorkflowState
 from flujo.kernel.transitions import fold
 from flujo.v1 import payload_pb2, run_pb2, run_service_pb2_grpc
 from flujo.v1 import run_service_pb2 as pb
-from flujo.v1.payload_pb2 import Definition
 
 from .closing import Closing
 from .encoding import Envelope, Forms
 from .pages import PageTokens
+from .starts import new_run, read_definition, start_runs
 from .transfers import export_in_pieces, import_out_of_pieces, pieces_of
 from .watches import watch_runs
 
@@ -86,8 +83,6 @@ LARGEST_PRUNE = 100_000
 WAIT_SECONDS = 20.0
 LONGEST_WAIT_SECONDS = 60.0
 BOOKMARK_SECONDS = 15.0
-READ_AT_ONCE = 8 * 1024
-"""Characters of a definition that are read without a thread: it takes a few milliseconds."""
 
 _OUTCOMES = {
     Delivery.RECORDED: pb.SIGNAL_OUTCOME_RECORDED,
@@ -124,12 +119,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     # -- starting and resuming ----------------------------------------------------------------------------------
 
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
-        handle = await self._kernel.start(
-            await _source(request),
-            given_object(request.inputs, "the inputs") if request.HasField("inputs") else {},
-            **cast(StartOptions, given_in(request, StartOptions.__annotations__)),
-        )
+        new = await new_run(request)
+        handle = await self._kernel.start(new.workflow, new.inputs, **new.options)
         return pb.StartRunResponse(run=await self._run(handle.run_id), created=handle.created)
+
+    async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:
+        return await start_runs(self._kernel, request)
 
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         handle = await self._kernel.resume(
@@ -441,27 +436,6 @@ def _asked(request: Message) -> RequestOptions:
 def _reasoned(request: Message) -> ReasonedOptions:
     """Return the same, and the reason."""
     return cast(ReasonedOptions, given_in(request, ReasonedOptions.__annotations__))
-
-
-async def _source(request: pb.StartRunRequest) -> Workflow | str:
-    match request.WhichOneof("source"):
-        case "definition":
-            return await read_definition(request.definition)
-        case "workflow":
-            return request.workflow
-        case _:
-            raise InvalidNameError("workflow", "", "`workflow` or `definition`")
-
-
-async def read_definition(definition: Definition) -> Workflow:
-    """Return the workflow in a definition that came with a request. No file is read for it.
-
-    A large one is read in a thread, beside which the event loop goes on: reading takes up to a second.
-    """
-    from flujo.workflows import load_workflow_text
-
-    load = partial(load_workflow_text, definition.text, definition.name or "workflow.yaml")
-    return load() if len(definition.text) <= READ_AT_ONCE else await in_thread(load)
 
 
 def _reason(reason: Reason) -> pb.Reason:

@@ -25,7 +25,8 @@ from flujo.workflows.task_descriptions import TaskDescription, describe
 
 from .access import current_caller
 from .pages import PageTokens
-from .runs import LONGEST_PAGE, PAGE, READ_AT_ONCE, read_definition
+from .runs import LONGEST_PAGE, PAGE
+from .starts import READ_AT_ONCE, read_definition
 
 logger = logging.getLogger("flujo.server")
 

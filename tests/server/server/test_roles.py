@@ -20,6 +20,7 @@ from flujo.server import serve
 from flujo.server.access import BRING_DEFINITIONS, RULES, Security
 from flujo.server.listening import SERVICES
 from flujo.server.tokens import Role, add_token
+from flujo.v1 import run_service_pb2
 from kernel.harness import Harness
 from server.flows import doubling
 
@@ -127,6 +128,18 @@ async def test_definitions_are_for_who_may_send_them(transport: str, folder: Pat
                 assert (code, reason) == ("PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED"), method.name
             else:
                 assert code != "PERMISSION_DENIED", method.name
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_definition_among_many_starts_is_one_too(transport: str, folder: Path) -> None:
+    """Nothing is started by a call that brings one where they are not taken."""
+    (method,) = [each for each in METHODS if each.name == "StartRuns"]
+    request = run_service_pb2.StartRunsRequest(starts=[run_service_pb2.StartRunRequest() for _ in range(2)])
+    request.starts[1].definition.text = "name: x\nsteps: [{name: a, task: noop}]"
+    async with listening(transport, Role.ADMIN, folder) as (channel, metadata):
+        code, reason = await answered(channel, method, request, metadata)
+        expected = ("PERMISSION_DENIED", "DEFINITIONS_NOT_ALLOWED") if transport == "tcp" else ("OK", "")
+        assert (code, reason or "") == expected
 
 
 async def test_what_is_no_method_of_ours_is_for_nobody(folder: Path) -> None:

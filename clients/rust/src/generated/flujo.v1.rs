@@ -1520,6 +1520,50 @@ pub struct StartRunResponse {
     #[prost(bool, tag = "2")]
     pub created: bool,
 }
+/// Runs to start.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartRunsRequest {
+    /// What StartRun would be asked. At most 1000, and 4 MiB together, which is what gRPC takes.
+    #[prost(message, repeated, tag = "1")]
+    pub starts: ::prost::alloc::vec::Vec<StartRunRequest>,
+}
+/// What became of each start.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StartRunsResponse {
+    /// In the order of the starts. At most 1000.
+    #[prost(message, repeated, tag = "1")]
+    pub outcomes: ::prost::alloc::vec::Vec<StartOutcome>,
+}
+/// The run that was started, or was there, or why there is none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartOutcome {
+    /// Id of the run; of a start that was refused the one that was asked for, if any. At most 100 bytes.
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// Whether this call made it.
+    #[prost(bool, tag = "2")]
+    pub created: bool,
+    /// Why it was refused; absent when the run is there.
+    #[prost(message, optional, tag = "3")]
+    pub refusal: ::core::option::Option<StartRefusal>,
+}
+/// The error that StartRun would have answered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartRefusal {
+    /// The number of its status code in gRPC.
+    #[prost(uint32, tag = "1")]
+    pub code: u32,
+    /// The reason of its ErrorInfo, one of those listed with StartRun. At most 100 bytes.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Its message. At most 600 bytes.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// The whole error, a google.rpc.Status as it is in the metadata `grpc-status-details-bin`. Empty when the answer is too
+    /// large for all of them. At most 8192 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    pub status: ::prost::alloc::vec::Vec<u8>,
+}
 /// Which run, and how much of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetRunRequest {
@@ -3157,6 +3201,40 @@ pub mod run_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("flujo.v1.RunService", "StartRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
+        /// this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
+        /// answer, which has an outcome for each start, in their order.
+        ///
+        /// Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
+        /// answer, any of them may have happened.
+        ///
+        /// Errors:
+        /// INVALID_ARGUMENT INVALID_FIELD: there are more than 1000 starts, or a field of one holds more than it may.
+        /// PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: one has a definition, and the server takes none over the network.
+        pub async fn start_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StartRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StartRunsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/flujo.v1.RunService/StartRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("flujo.v1.RunService", "StartRuns"));
             self.inner.unary(req, path, codec).await
         }
         /// Returns one run as it stands.

@@ -3,6 +3,7 @@
     BulkOptions   the keywords of `Runs.cancel_runs` and its like; `Bulk` is the same as one checked value
     Range         the runs to which something can be done, and those to which it is done by default
     act_on_runs   do it
+    NewRun        a run to be started together with others
     ManyRuns      the calls of a kernel that do; `HasManyRuns` are the same for whoever has them
 
 What is refused to one run keeps none of the others from it.
@@ -10,7 +11,7 @@ What is refused to one run keeps none of the others from it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack, cast
@@ -21,6 +22,7 @@ from flujo.kernel.checked_calls import checked
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import CorruptStoreError, FlujoError, InvalidNameError, KernelClosedError, StoreError
+from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.forwarding import forwarded
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
@@ -30,8 +32,13 @@ from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, ch
 from flujo.kernel.store.records import Page
 from flujo.kernel.values import encode_given
 
+from .starting import StartOptions
+
 AT_ONCE = 50
 """How many runs are asked at the same time, so that their commits share a sync of the disk."""
+
+MOST_STARTS = 1000
+"""How many runs are started by one call."""
 
 MOST_MICROSECONDS = 10 * MICROSECONDS
 """After how long a call for many runs begins with no further ones, and says that there are more."""
@@ -178,10 +185,15 @@ async def _act_on_each(runs: Sequence[RunSummary], act: Callable[[str], Awaitabl
     async with create_task_group() as tasks:
         for run in runs:
             tasks.start_soon(ask, run)
-    for error in refusals.values():
-        if isinstance(error, (StoreError, KernelClosedError)) and not isinstance(error, CorruptStoreError):
-            raise error  # it is about the store, and not about this run
+    _require_store(refusals.values())
     return [_acted_on(run, outcomes.get(run.uid), refusals.get(run.uid)) for run in runs]
+
+
+def _require_store(outcomes: Iterable[object]) -> None:
+    """Raise an error that is about the store, and not about the run that met it."""
+    for error in outcomes:
+        if isinstance(error, (StoreError, KernelClosedError)) and not isinstance(error, CorruptStoreError):
+            raise error
 
 
 def _acted_on(run: RunSummary, outcome: object = None, error: FlujoError | None = None) -> RunActedOn:
@@ -194,11 +206,29 @@ def _acted_on(run: RunSummary, outcome: object = None, error: FlujoError | None 
 class _SingleRuns(_Listing, Protocol):
     """What asks a single run; `flujo.kernel.api.Runs` documents each call."""
 
+    async def start(
+        self, workflow: Workflow | str, inputs: Mapping[str, Any] | None = None, **options: Unpack[StartOptions]
+    ) -> object: ...
     async def cancel(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> object: ...
     async def pause(self, run_id: str, reason: str | None = None, **asked: Unpack[RequestOptions]) -> object: ...
     async def unpause(self, run_id: str, **asked: Unpack[RequestOptions]) -> object: ...
     async def resume(self, run_id: str, **asked: Unpack[RequestOptions]) -> object: ...
     async def signal(self, run_id: str, name: str, payload: Any = None, **asked: Unpack[RequestOptions]) -> object: ...
+
+
+class NewRun(NamedTuple):
+    """A run to be started by `Runs.start_runs`: what `Runs.start` takes, with its keywords as `options`."""
+
+    workflow: Workflow | str
+    inputs: Mapping[str, Any] | None = None
+    options: StartOptions = StartOptions()
+
+
+def check_starts(starts: Sequence[NewRun]) -> Sequence[NewRun]:
+    """Return the starts themselves; raises InvalidNameError for more than MOST_STARTS."""
+    if len(starts) > MOST_STARTS:
+        raise InvalidNameError("starts", len(starts), f"at most {MOST_STARTS} of them")
+    return starts
 
 
 @checked
@@ -213,6 +243,22 @@ class ManyRuns:
 
     def _require_here(self) -> None:
         self._ask_where()
+
+    async def start_runs(self, starts: Sequence[NewRun]) -> Sequence[Any]:
+        """See Runs.start_runs."""
+        outcomes: list[Any] = [None for _ in check_starts(starts)]
+
+        async def start(index: int, new: NewRun) -> None:
+            try:
+                outcomes[index] = await self._runs.start(new.workflow, new.inputs, **new.options)
+            except FlujoError as error:
+                outcomes[index] = error
+
+        async with create_task_group() as tasks:  # what they record in the same tick is one commit
+            for index, new in enumerate(starts):
+                tasks.start_soon(start, index, new)
+        _require_store(outcomes)
+        return outcomes
 
     async def cancel_runs(self, reason: str | None = None, **options: Unpack[BulkOptions]) -> BulkResult:
         """See Runs.cancel_runs."""
@@ -251,6 +297,7 @@ class HasManyRuns:
 
     _many_runs: ManyRuns
 
+    start_runs = forwarded("_many_runs", ManyRuns.start_runs)
     cancel_runs = forwarded("_many_runs", ManyRuns.cancel_runs)
     pause_runs = forwarded("_many_runs", ManyRuns.pause_runs)
     unpause_runs = forwarded("_many_runs", ManyRuns.unpause_runs)
