@@ -193,13 +193,14 @@ async def test_a_newer_store_is_left_alone(url: str) -> None:
         await PostgresBackend(url).open("two")
 
 
-async def test_a_store_of_an_earlier_release_is_brought_to_this_one(url: str) -> None:
+@pytest.mark.parametrize("release", [1, 3])
+async def test_a_store_of_an_earlier_release_is_brought_to_this_one(url: str, release: int) -> None:
     """It has what a store that is made today has, its runs go on, and events go with their runs as before."""
     name = parse(url).schema
     asking = await Connection.connect(parse(url))
     await asking.script(f'CREATE SCHEMA "{name}"')
-    await asking.script((Path(__file__).parent / "fixtures/postgres-1/schema.sql").read_text())
-    await asking.fetch("INSERT INTO @.store VALUES (1, '15 s', clock_timestamp(), clock_timestamp(), 0)")
+    await asking.script((Path(__file__).parent / f"fixtures/postgres-{release}/schema.sql").read_text())
+    await asking.fetch(f"INSERT INTO @.store VALUES ({release}, '15 s', clock_timestamp(), clock_timestamp(), 0)")
     other = postgres_server.new_store()
     async with opened(other, "one"), opened(url, "one") as one:
         assert await shape(asking, name) == await shape(asking, parse(other).schema)
@@ -211,7 +212,7 @@ async def test_a_store_of_an_earlier_release_is_brought_to_this_one(url: str) ->
 
 
 async def shape(asking: Connection, name: str) -> Sequence[Any]:
-    """The columns, indexes, constraints, triggers and settings of the tables of a schema."""
+    """The columns, indexes, constraints, triggers and settings of the tables of a schema, and its functions."""
     questions = (
         "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns "
         "WHERE table_schema = $1 ORDER BY 1, 2",
@@ -222,6 +223,8 @@ async def shape(asking: Connection, name: str) -> Sequence[Any]:
         "WHERE trigger_schema = $1 ORDER BY 1, 2",
         "SELECT relname, ARRAY(SELECT unnest(reloptions) ORDER BY 1) FROM pg_class WHERE relkind = 'r' "
         "AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) ORDER BY 1",
+        "SELECT proname, replace(prosrc, $1, '') FROM pg_proc "
+        "WHERE pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) ORDER BY 1",
     )
     return [[tuple(row) for row in await asking.fetch(question, name)] for question in questions]
 

@@ -17,7 +17,7 @@ import yaml
 
 from flujo.cli import command_index
 from flujo.cli.answers import ANSWERS, TABLES, schema
-from flujo.cli.commands import db, token
+from flujo.cli.commands import db, limits, token
 from flujo.cli.program import run
 
 from .conftest import Flujoctl
@@ -117,10 +117,20 @@ CALLS: list[tuple[str, list[str]]] = [
     ("version", ["version"]),
 ]
 
-WITH_A_SERVER = {"serve", "ping", "workflows", "workflows NAME", "hosts", "drain", "publish", "unpublish"}
+WITH_A_SERVER = {
+    "serve",
+    "ping",
+    "workflows",
+    "workflows NAME",
+    "hosts",
+    "drain",
+    "limits list",
+    "publish",
+    "unpublish",
+}
 """Commands whose answers need a server."""
 
-WITHOUT = {"completion", "schema", "token revoke"}
+WITHOUT = {"completion", "schema", "token revoke", "limits set", "limits unset"}
 """Commands that print a script, a schema or nothing."""
 
 
@@ -255,8 +265,9 @@ def test_the_answers_over_a_server_are_the_same(prepared: Path, folder: Path) ->
 
 def test_every_command_has_its_answer() -> None:
     """A new command has its table here, and its call above."""
-    commands = {name for name in command_index.COMMANDS if name not in ("db", "token")}
+    commands = {name for name in command_index.COMMANDS if name not in ("db", "limits", "token")}
     commands |= {f"db {name}" for name in db.COMMANDS} | {f"token {name}" for name in token.COMMANDS}
+    commands |= {f"limits {name}" for name in limits.COMMANDS}
 
     promised = {command.partition(" -")[0].partition(" (")[0].removesuffix(" NAME") for command in ANSWERS}
 

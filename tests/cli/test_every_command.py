@@ -102,7 +102,7 @@ WITHOUT_A_SERVER = {
 
 ONLY_WITH_A_SERVER = {"workflows", "ping", "publish", "unpublish"}
 
-OF_A_FLEET = {"hosts", "drain"}
+OF_A_FLEET = {"hosts", "drain", "limits list", "limits set", "limits unset"}
 """Commands for kernels on many hosts. tests/cli/test_postgres.py has their tables, their JSON and their errors; a store
 on one host refuses them."""
 
@@ -130,7 +130,7 @@ def test_every_command_of_the_parser_is_in_the_table() -> None:
     assert set(leaves(program)) == {*ROWS, *OF_A_FLEET}
 
 
-@pytest.mark.parametrize("call", ["hosts", "drain nobody"])
+@pytest.mark.parametrize("call", ["hosts", "drain nobody", "limits list"])
 def test_a_command_for_many_hosts_says_so_on_one(call: str, place: Flujoctl) -> None:
     """In a line, for people and for programs."""
     ended = place(*call.split())

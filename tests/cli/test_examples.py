@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flujo.cli import command_index
-from flujo.cli.commands import db, token
+from flujo.cli.commands import db, limits, token
 from flujo.cli.examples import EXAMPLES
 from flujo.cli.program import run
 
@@ -130,9 +130,10 @@ def _with_a_server(example: str, environment: dict[str, str], folder: Path) -> N
 
 
 COMMANDS = [
-    *(name for name in command_index.COMMANDS if name not in ("db", "token")),
+    *(name for name in command_index.COMMANDS if name not in ("db", "limits", "token")),
     *(f"db {name}" for name in db.COMMANDS),
     *(f"token {name}" for name in token.COMMANDS),
+    *(f"limits {name}" for name in limits.COMMANDS),
 ]
 
 

@@ -80,6 +80,14 @@ inspect nobody
 list --server unix:nowhere.sock
 hosts
 drain nowhere
+limits
+limits set db 3
+limits set task:shell 2 -o name
+limits set db 0
+limits list
+limits -o json
+limits unset task:shell
+limits unset nothing
 """
 
 
@@ -100,7 +108,17 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
         "inspect nobody",
         "list --server unix:nowhere.sock",
         "drain nowhere",
+        "limits set db 0",
     }
+    assert "flujoctl limits set NAME N" in ended["limits"].err
+    assert ended["limits set db 3"].out == "limit db has 3 slots\n"
+    assert [line.split()[:3] for line in ended["limits list"].out.splitlines()[1:]] == [
+        ["db", "3", "free"],
+        ["task:shell", "2", "free"],
+    ]
+    assert json.loads(ended["limits -o json"].out)[0] == {"name": "db", "slots": 3, "held": [], "waiting": []}
+    assert ended["limits unset task:shell"].out == "limit task:shell is removed, it had 2 slots\n"
+    assert "there is no limit nothing" in ended["limits unset nothing"].err
     assert "pg_dump" in ended["db backup copy"].err
     assert json.loads(ended["db info -o json"].out)["server"].startswith("PostgreSQL")
     assert json.loads(ended["db info -o json"].out)["runs"] == 4
@@ -133,6 +151,10 @@ def test_a_store_of_one_host_has_no_fleet(flujoctl: Flujoctl, folder: Path) -> N
         ended = flujoctl(*command)
         assert ended.code == 5
         assert "all of one host" in ended.err
+    for line in ("limits", "limits set db 3", "limits unset db"):
+        ended = flujoctl(*line.split())
+        assert ended.code == 5
+        assert "flujoctl serve --limit NAME=N" in ended.err
 
 
 # -- processes ------------------------------------------------------------------------------------------------------
@@ -239,6 +261,39 @@ def test_a_host_that_drains_interrupts_nothing(
     assert SECRET not in answer + told
     assert ledger.read_text().split() == ["began", "after"]
     assert [step["interruptions"] for step in slow["steps"]] == [0, 0]
+
+
+@pytest.mark.parametrize("servers", [2], indirect=True)
+def test_a_limit_bounds_all_hosts_together(
+    flujoctl: Flujoctl, store: str, servers: list[Serving], folder: Path
+) -> None:
+    """One step at once at two servers: `limits` and `explain` say who has the slot and who waits for it, and a server
+    that is killed gives its slot up with its lease."""
+    ledger = folder / "ledger"
+    (folder / "slow.yaml").write_text(SLOW.replace("LEDGER", str(ledger)).replace("GO", str(folder / "go")))
+    (folder / "hello.yaml").write_text(HELLO)
+    assert flujoctl("limits", "set", "task:shell", "1", "--store", store).code == 0
+    first = started("slow.yaml", servers[0].address, folder)
+    wait_until(ledger.exists)
+    second = started("hello.yaml", servers[1].address, folder)
+    wait_until(lambda: "waits, 1." in flujoctl("limits", "--store", store).out)
+    listed = flujoctl("limits", "--store", store).out.splitlines()
+    explained = flujoctl("explain", "hello", "--store", store).out
+    at_the_server = flujoctl("explain", "hello", "--server", servers[1].address).out
+    servers[0].end(signal.SIGKILL)
+    assert flujoctl("wait", "hello", "--server", servers[1].address).code == 0
+    (folder / "go").touch()
+    assert flujoctl("wait", "slow", "--server", servers[1].address).code == 0
+    first.wait(timeout=PATIENCE_SECONDS)
+    second.wait(timeout=PATIENCE_SECONDS)
+
+    assert [line.split()[:4] for line in listed[1:]] == [
+        ["task:shell", "1", "held", "slow"],
+        ["task:shell", "1", "waits,", "1."],
+    ]
+    for text in (explained, at_the_server):
+        assert "waits for a slot of the limit 'task:shell' of all kernels: 1st in line" in text
+        assert "of run slow at" in text
 
 
 @pytest.mark.parametrize("servers", [2], indirect=True)

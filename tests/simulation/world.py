@@ -11,7 +11,7 @@ durable, a client whether what was acknowledged is."""
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,6 +26,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    FleetLimit,
     Order,
     Page,
     Posted,
@@ -35,6 +36,8 @@ from flujo.kernel.backend import (
     Request,
     RunFilter,
     RunSummary,
+    SlotRequest,
+    Slots,
     StateBackend,
     StoredDefinition,
     WorkflowStats,
@@ -442,6 +445,22 @@ class LifeBackend(StateBackend):
     async def wait_for_posts(self) -> None:
         await self._life.enter()
         await self.inner.wait_for_posts()
+
+    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
+        await self._life.enter()
+        return await self.inner.set_fleet_limit(name, slots)
+
+    async def fleet_limits(self) -> Sequence[FleetLimit]:
+        await self._life.enter()
+        return await self.inner.fleet_limits()
+
+    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
+        await self._life.enter()
+        return await self.inner.exchange_slots(asked, given_back)
+
+    async def wait_for_slots(self) -> bool:
+        await self._life.enter()
+        return await self.inner.wait_for_slots()
 
     async def load(self, run_id: str) -> RunSummary:
         await self._life.enter()

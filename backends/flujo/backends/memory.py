@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
+from socket import gethostname
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -30,6 +32,7 @@ from flujo.kernel.backend import (
     Commit,
     Due,
     EventRow,
+    FleetLimit,
     Order,
     Page,
     Posted,
@@ -39,6 +42,9 @@ from flujo.kernel.backend import (
     Request,
     RunFilter,
     RunSummary,
+    SlotRequest,
+    Slots,
+    SlotUse,
     StateBackend,
     StoredDefinition,
     WorkflowStats,
@@ -77,6 +83,16 @@ class _Stretch(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Slot:
+    """A request for a slot of a fleet's limit, in the order of asking."""
+
+    owner: str
+    request: SlotRequest
+    is_granted: bool
+    since: float
+
+
+@dataclass(slots=True)
 class MemoryStore:
     """What a disk would hold, shared by the handles opened on it. Only `InMemoryBackend` looks inside."""
 
@@ -91,6 +107,9 @@ class MemoryStore:
     workflows: dict[str, StoredDefinition] = field(default_factory=dict)  # by name
     alive: set[str] = field(default_factory=set)  # the owners whose handles are open
     dead: list[str] = field(default_factory=list)  # the owners whose handles have ended, in this order
+    limits: dict[str, int] = field(default_factory=dict)  # of all kernels together, by name
+    slots: dict[tuple[str, int], _Slot] = field(default_factory=dict)  # by owner and number, in the order of asking
+    moves: int = 0  # how often somebody's slots, or a limit, have changed by what another one did
     posts: int = 0  # requests ever posted; also the id of the last one
     wakers: set[anyio.Event] = field(default_factory=set)  # set by the next post, and by the end of a handle
 
@@ -105,13 +124,14 @@ class InMemoryBackend(StateBackend):
     """One handle on a `MemoryStore`, by default on a new one of its own."""
 
     url = "memory:"
-    capabilities = Capabilities(durable=False, several_processes=False)
+    capabilities = Capabilities(durable=False, several_processes=False, shares_limits=True)
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
         self._owner: str | None = None
         self._unusable: str | None = "it is not open"
         self._seen = 0  # `store.posts` at the last take
+        self._seen_moves = 0  # `store.moves` at the last exchange of slots
         self._seen_dead = 0  # how many of `store.dead` were returned
 
     # -- opening ------------------------------------------------------------------------------------------------
@@ -143,6 +163,7 @@ class InMemoryBackend(StateBackend):
             if self._owner is not None:
                 self.store.alive.discard(self._owner)
                 self.store.dead.append(self._owner)
+                self._free_slots([key for key in self.store.slots if key[0] == self._owner])
             self.store.wake()
 
     # -- writing ------------------------------------------------------------------------------------------------
@@ -325,6 +346,68 @@ class InMemoryBackend(StateBackend):
             await self._woken()
             self._require_usable()
         self._seen = self.store.posts
+
+    # -- limits of all kernels together ---------------------------------------------------------------------------
+
+    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
+        await self._enter()
+        before = self.store.limits.pop(name, None)
+        if slots is not None:
+            self.store.limits[name] = slots
+        self.store.moves += 1
+        self._grant([name])
+        self.store.wake()
+        return before
+
+    async def fleet_limits(self) -> Sequence[FleetLimit]:
+        await self._enter()
+        found: dict[tuple[str, bool], list[SlotUse]] = defaultdict(list)
+        for each in self.store.slots.values():
+            _, limit, run_id, uid, step = each.request
+            use = SlotUse(each.owner, gethostname(), run_id, uid, step, monotonic() - each.since)
+            found[limit, each.is_granted].append(use)
+        return [
+            FleetLimit(name, slots, found[name, True], found[name, False])
+            for name, slots in sorted(self.store.limits.items())
+        ]
+
+    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
+        await self._enter()
+        owner = self._require_owner()
+        self._seen_moves = self.store.moves
+        needless = [each.number for each in asked if each.limit not in self.store.limits]
+        for each in asked:
+            if each.limit in self.store.limits:
+                self.store.slots.setdefault((owner, each.number), _Slot(owner, each, False, monotonic()))
+        self._grant({each.limit for each in asked})
+        self._free_slots([(owner, number) for number in given_back])
+        granted = [number for (holder, number), slot in self.store.slots.items() if holder == owner and slot.is_granted]
+        return Slots(dict(self.store.limits), [*needless, *granted])
+
+    async def wait_for_slots(self) -> bool:
+        await self._enter()
+        self._require_owner()
+        while self._seen_moves >= self.store.moves:
+            await self._woken()
+            self._require_usable()
+        self._seen_moves = self.store.moves
+        return True
+
+    def _free_slots(self, keys: Sequence[tuple[str, int]]) -> None:
+        gone = [slot for key in keys if (slot := self.store.slots.pop(key, None)) is not None]
+        self._grant({slot.request.limit for slot in gone})
+
+    def _grant(self, limits: Collection[str]) -> None:
+        """Give the free slots of these limits to the first in line."""
+        for limit in limits:
+            slots = [slot for slot in self.store.slots.values() if slot.request.limit == limit]
+            line = [slot for slot in slots if not slot.is_granted]
+            size = self.store.limits.get(limit, len(slots))
+            for slot in line[: max(0, size - (len(slots) - len(line)))]:
+                slot.is_granted, slot.since = True, monotonic()
+                if slot.owner != self._owner:
+                    self.store.moves += 1
+                    self.store.wake()
 
     # -- reading ------------------------------------------------------------------------------------------------
 

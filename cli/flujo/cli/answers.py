@@ -261,6 +261,15 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "lease_left_seconds": "number?",
         "gone_seconds": "number?",
     },
+    "fleet limit": {"name": "text", "slots": "count", "held": "[slot]", "waiting": "[slot]"},
+    "slot": {
+        "kernel": "text",
+        "host": "text",
+        "run_id": "text",
+        "uid": "text",
+        "step": "text",
+        "seconds": "number",
+    },
     "listening": {"address": "text", "store": "text", "workflows": "[text]"},
     "error": {"error": "told error"},
     "told error": {
@@ -336,6 +345,7 @@ ANSWERS: Mapping[str, str] = {
     "serve": "listening",
     "hosts": "[kernel]",
     "drain": "[kernel]",
+    "limits list": "[fleet limit]",
 }
 """What each command prints on stdout."""
 

@@ -73,6 +73,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("ping", "look whether a server answers, and who you are for it"),
             ("hosts", "list the kernels that share a store, and what they do"),
             ("drain", "have a host take no more runs, and hand over those that wait"),
+            ("limits", "bound the steps of all kernels that share a store"),
             ("token", "make, list and revoke tokens for a server on TCP"),
         ),
     ),

@@ -155,6 +155,12 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "ping": ("flujoctl ping --server unix:.flujo/server.sock",),
     "hosts": ("flujoctl hosts --store postgresql://flujo@db.example.org/flujo",),
     "drain": ("flujoctl drain worker-1 --wait --store postgresql://flujo@db.example.org/flujo",),
+    "limits list": ("flujoctl limits list -o json --store postgresql://flujo@db.example.org/flujo",),
+    "limits set": (
+        "flujoctl limits set db 3 --store postgresql://flujo@db.example.org/flujo",
+        "flujoctl limits set task:shell 10 --store postgresql://flujo@db.example.org/flujo",
+    ),
+    "limits unset": ("flujoctl limits unset db --store postgresql://flujo@db.example.org/flujo",),
     "completion": (
         "flujoctl completion bash > ~/.local/share/bash-completion/completions/flujoctl",
         "flujoctl completion zsh > ~/.zfunc/_flujoctl",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -47,10 +49,24 @@ def _require_command(ctx: click.Context, /, **_: object) -> None:
 class CommandGroup(Group):
     """The group of the package `flujo.cli.commands.NAME`. `commands_told` says by name what each command is for."""
 
-    def __init__(self, name: str, commands_told: Mapping[str, str], *, help: str, short_help: str) -> None:
+    def __init__(
+        self, name: str, commands_told: Mapping[str, str], *, help: str, short_help: str, default: str | None = None
+    ) -> None:
+        """Without a command, `default` is used, if there is one."""
         super().__init__(name, help=help, short_help=short_help)
+        if default is not None:
+            self.callback = click.pass_context(partial(self._invoke_alone, default))
         self._package = f"flujo.cli.commands.{name}"
         self._told = commands_told
+
+    def _invoke_alone(self, name: str, context: click.Context) -> Any:
+        """Invoke a command of the group where none is named."""
+        if context.invoked_subcommand is not None:
+            return None
+        found = self.get_command(context, name)
+        assert found is not None
+        with found.make_context(name, [], parent=context) as inner:
+            return found.invoke(inner)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._told)

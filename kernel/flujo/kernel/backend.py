@@ -19,7 +19,7 @@ from .store.filters import (
     check_text,
     run_filter,
 )
-from .store.fleet import Member, MemberState
+from .store.fleet import FleetLimit, Member, MemberState, SlotRequest, Slots, SlotUse
 from .store.listing import RunLists
 from .store.page_tokens import page_token_content, page_token_of
 from .store.records import (
@@ -62,6 +62,7 @@ __all__ = [
     "Commit",
     "Due",
     "EventRow",
+    "FleetLimit",
     "FoundRun",
     "Instant",
     "Member",
@@ -77,6 +78,9 @@ __all__ = [
     "RunLists",
     "RunQuery",
     "RunSummary",
+    "SlotRequest",
+    "SlotUse",
+    "Slots",
     "StateBackend",
     "StoredDefinition",
     "StoredRun",

@@ -57,6 +57,7 @@ from .store.pruning import Pruner, PruneResult, Selection, SelectionOptions
 from .store.reading import outlived_by, post, read_request, read_state, recorded
 from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
+from .store.slot_waits import slot_waits_of
 from .store.watching import WATCH_EVENTS as WATCH_EVENTS
 from .store.watching import Watched as Watched
 from .store.watching import Watching
@@ -214,9 +215,14 @@ class Observer:
             obstacle = await self._registry.obstacle(state, self.backend)
         ahead = await ahead_of(self.backend, state)
         told = None if ahead is None else (ahead.summary.run_id, ahead.status)
-        outlived = await outlived_by(self.backend, state)
         explanation = explain(
-            state, self.clock.now(), obstacle=obstacle, untaken=untaken, ahead=told, outlived=outlived
+            state,
+            self.clock.now(),
+            obstacle=obstacle,
+            untaken=untaken,
+            ahead=told,
+            outlived=await outlived_by(self.backend, state),
+            slot_waits=await slot_waits_of(self.backend, state),
         )
         return explanation._replace(rest=await self._rests.rest(run_id))
 

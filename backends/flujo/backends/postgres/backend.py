@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from flujo.kernel.backend import (
     Commit,
     Due,
     EventRow,
+    FleetLimit,
     FoundRun,
     Member,
     Order,
@@ -42,6 +44,8 @@ from flujo.kernel.backend import (
     Request,
     RunFilter,
     RunSummary,
+    SlotRequest,
+    Slots,
     StateBackend,
     StoredDefinition,
     WorkflowStats,
@@ -62,7 +66,7 @@ from flujo.kernel.forks import close_in_children
 from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
-from . import details, integrity, journal, leases, listing, pruning, queries, rows, schema, statistics
+from . import details, integrity, journal, leases, listing, pruning, queries, rows, schema, slots, statistics
 from .connection import FULL, Again, Connection, Lost, Refusal
 from .heart import Background, Ears, Heart, ServerClock, channel_of, now
 from .journal import Journal
@@ -99,6 +103,7 @@ class PostgresBackend(StateBackend):
             backs_up=False,
             several_hosts=True,
             lease_seconds=self._address.lease_seconds or DEFAULT_LEASE_SECONDS,
+            shares_limits=True,
         )
         self._unusable: str | None = "it is not open"
         self._clock = ServerClock()  # of one server, however often it is opened
@@ -122,6 +127,8 @@ class PostgresBackend(StateBackend):
         self._incarnation = 0
         self._lease = DEFAULT_LEASE_SECONDS
         self._left_since: dict[tuple[str, ...], float] = {}  # idle runs of these statuses that are others' share
+        self._buried_at = -inf
+        self._limits_set = -1  # how often limits had been set at the last exchange of slots, if there was one
         self._told: set[str] = set()  # kernels that have gone, as far as `wait_for_dead_owners` has returned them
         self._unusable = None
         close_in_children(self)
@@ -160,8 +167,10 @@ class PostgresBackend(StateBackend):
             )
         self._incarnation = sent[0][0]
         await connection.fetch(leases.FORGET)
+        if self._incarnation > 1:
+            await connection.fetch(slots.FORGET, owner)
         await self._read_clock(connection)
-        self._heart = Heart(self._address, owner, self._incarnation, self._lease, self._clock)
+        self._heart = Heart(self._address, owner, self._incarnation, self._lease, self._clock, self._note_limits_set)
         self._ears = Ears(self._address, owner, self._notify)
         self._background.start(self._heart.serve, f"heart of {owner}")
         self._background.start(self._ears.serve, f"ears of {owner}")
@@ -440,6 +449,50 @@ class PostgresBackend(StateBackend):
         if self._ears is not None:
             self._ears.posted.set()
 
+    # -- limits of all kernels together ---------------------------------------------------------------------------
+
+    async def set_fleet_limit(self, name: str, slots_: int | None) -> int | None:
+        async def change(connection: Connection) -> int | None:
+            before = await slots.set_limit(name, slots_, connection)
+            await self._tell_all_of_slots(connection)
+            return before
+
+        return await self._read(change)
+
+    async def _tell_all_of_slots(self, connection: Connection) -> None:
+        await connection.fetch(slots.TELL, [channel_of(self._address.schema, None)])
+
+    async def fleet_limits(self) -> Sequence[FleetLimit]:
+        return await self._read(slots.limits)
+
+    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
+        owner = self._require_owner()
+        if time.monotonic() >= self._buried_at + self._lease / 5:
+            await self._bury()
+        exchange = slots.Exchange(owner, asked, given_back)
+        found = await self._read(exchange.make)
+        self._limits_set = exchange.limits_set
+        if exchange.tell:
+            channels = [channel_of(self._address.schema, kernel) for kernel in exchange.tell]
+            with suppress(StoreError):  # whoever does not hear it looks for itself
+                await self._read(lambda connection: connection.fetch(slots.TELL, channels))
+        return found
+
+    async def wait_for_slots(self) -> bool:
+        self._require_owner()
+        assert self._ears is not None
+        with anyio.move_on_after(self._ears.patience):
+            await self._ears.slots.wait()
+        self._require_owner()
+        is_told = self._ears.slots.is_set()
+        self._ears.slots.clear()
+        return is_told
+
+    def _note_limits_set(self, times: int) -> None:
+        """Look at the limits again if they have changed since: a notification may not have been heard."""
+        if self._ears is not None and self._limits_set not in (-1, times):
+            self._ears.slots.set()
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def load(self, run_id: str) -> RunSummary:
@@ -512,9 +565,11 @@ class PostgresBackend(StateBackend):
         """Say of everybody whose lease is over, or whose process has ended on this host, that he is dead."""
 
         async def bury(connection: Connection) -> None:
-            await connection.fetch(leases.BURY, list(await self._neighbours.gone(connection)))
+            if await connection.fetch(leases.BURY, list(await self._neighbours.gone(connection))):
+                await self._tell_all_of_slots(connection)
 
         await self._read(bury)
+        self._buried_at = time.monotonic()
 
     async def get_definition(self, digest: str) -> StoredDefinition:
         found = await self._read(lambda connection: connection.fetch(queries.DEFINITION, digest))

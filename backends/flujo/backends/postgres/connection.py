@@ -154,11 +154,11 @@ class Connection:
         except _ERRORS as error:
             raise _translated(error, self._address) from None
 
-    async def listen(self, channels: Sequence[str], heard: Callable[[str], None]) -> None:
-        """Call `heard` with the channel of every notification from now on."""
+    async def listen(self, channels: Sequence[str], heard: Callable[[str, str], None]) -> None:
+        """Call `heard` with the channel and the text of every notification from now on."""
         try:
             for channel in channels:
-                await self._raw.add_listener(channel, lambda _raw, _pid, channel, _payload: heard(channel))
+                await self._raw.add_listener(channel, lambda _raw, _pid, channel, text: heard(channel, text))
         except _ERRORS as error:
             raise _translated(error, self._address) from None
 

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import anyio
 
-from . import leases
+from . import leases, slots
 from .connection import Again, Connection, Lost, Refusal
 from .url import Address
 
@@ -62,7 +62,17 @@ class ServerClock:
 class Heart:
     """Beats for one kernel, and tells for how long it may count itself as alive."""
 
-    def __init__(self, address: Address, owner: str, incarnation: int, lease: float, clock: ServerClock) -> None:
+    def __init__(
+        self,
+        address: Address,
+        owner: str,
+        incarnation: int,
+        lease: float,
+        clock: ServerClock,
+        limits_set: Callable[[int], None],
+    ) -> None:
+        """`limits_set` is told with each beat how often limits of all kernels were set or removed."""
+        self._limits_set = limits_set
         self._address = address
         self._clock = clock
         self._owner = owner
@@ -101,7 +111,8 @@ class Heart:
         sent = now()
         found = await connection.fetch(leases.BEAT, self._owner, self._incarnation, timeout=self._lease / 3)
         if found:
-            drains, instant = found[0]
+            drains, instant, limits_set = found[0]
+            self._limits_set(limits_set)
             self._clock.note(sent, instant, now())
             self.good_until = sent + 2 / 3 * self._lease
             if drains:
@@ -142,6 +153,7 @@ class Ears:
         self._proof = asyncio.Event()  # that something was heard since it was asked for
         self.posted = asyncio.Event()
         self.idle = asyncio.Event()
+        self.slots = asyncio.Event()
 
     @property
     def patience(self) -> float:
@@ -179,16 +191,21 @@ class Ears:
         with anyio.move_on_after(PROOF_SECONDS):
             await self._proof.wait()
         self.hears = self._proof.is_set()
-        self.posted.set()
-        self.idle.set()
+        self._wake()
 
     def _lose(self) -> None:
         self.hears = False
-        self.posted.set()  # whoever waits with the patience of one that hears
-        self.idle.set()
+        self._wake()  # whoever waits with the patience of one that hears
 
-    def _heard(self, channel: str) -> None:
-        (self.posted if channel == self._own else self.idle).set()
+    def _wake(self) -> None:
+        for each in (self.posted, self.idle, self.slots):
+            each.set()
+
+    def _heard(self, channel: str, news: str) -> None:
+        if news == slots.NEWS:
+            self.slots.set()
+        else:
+            (self.posted if channel == self._own else self.idle).set()
         self._proof.set()
 
 

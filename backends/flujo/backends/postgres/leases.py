@@ -56,7 +56,7 @@ WITH s AS (UPDATE @.store SET beat_at = clock_timestamp(),
            WHERE beat_at < clock_timestamp() - lease / 8)
 UPDATE @.kernels k SET expires_at = clock_timestamp() + (SELECT lease FROM @.store)
 WHERE kernel = $1 AND incarnation = $2 AND dead_at IS NULL AND closed_at IS NULL
-RETURNING draining_at IS NOT NULL, extract(epoch FROM clock_timestamp())::float8"""
+RETURNING draining_at IS NOT NULL, extract(epoch FROM clock_timestamp())::float8, (SELECT limits_set FROM @.store)"""
 
 HELLO = f"""
 INSERT INTO @.kernels AS k (kernel, incarnation, host, host_name, pid, version, opened_at, expires_at)
@@ -77,7 +77,7 @@ WHERE (k.kernel = $1 OR k.host_name = $1) AND {LIVES} RETURNING k.kernel"""
 
 BURY = f"""
 UPDATE @.kernels k SET dead_at = clock_timestamp()
-WHERE k.closed_at IS NULL AND k.dead_at IS NULL AND (NOT {LIVES} OR k.kernel = ANY($1::text[]))"""
+WHERE k.closed_at IS NULL AND k.dead_at IS NULL AND (NOT {LIVES} OR k.kernel = ANY($1::text[])) RETURNING k.kernel"""
 
 GONE = "SELECT kernel FROM @.kernels WHERE dead_at IS NOT NULL OR closed_at IS NOT NULL ORDER BY kernel"
 

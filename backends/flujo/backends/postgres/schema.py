@@ -14,7 +14,7 @@ from . import journal, leases
 from .connection import OLDEST_SERVER, SYNCED, Connection, Refusal
 from .url import DEFAULT_LEASE_SECONDS, Address
 
-SCHEMA = 3
+SCHEMA = 4
 """What this release reads and writes."""
 
 _TABLES = ("store", "kernels", "runs", "labels", "blobs", "events", "inbox", "definitions")

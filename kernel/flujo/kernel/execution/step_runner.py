@@ -43,7 +43,7 @@ from .arguments import Change, change
 from .attempt_runner import Body, Completed, Failed, StepOptions, described, run_attempt
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Attempt, Wait
-from .limits import Limit, Limiter
+from .limits import Limit, Limiter, Ticket
 from .live_run import LiveRun
 from .progress import Reporter
 from .subprocesses import Children
@@ -74,7 +74,6 @@ class StepRunner:
         self._report = reporter.report
         self._children = children
         self._limiter = limiter
-        self._has_limits = limiter.has_limits
         self._threads = threads
         parent = traces.parent_of(run.state.environment)
         span = None if parent is None else traces.of_run(run.uid, parent)
@@ -102,14 +101,15 @@ class StepRunner:
             if step is not None and step.status is StepStatus.WAITING:
                 return await self._wait_out(key, codec)
             generation, number = (1, 0) if step is None else await self._due(step)
-            limits = self._limiter.limits_of(limit) if self._has_limits else ()
+            limiter = self._limiter
             while True:  # until an attempt settles the step; not in a coroutine of its own, which every step would pay
                 number += 1
                 if run.state.pause_requested_at is not None:
                     await run.hold()
                 started = _new(events.StepStarted, (key, number, generation, retry.max_attempts, digest))
-                if limits and not self._limiter.try_acquire(run.uid, limits):
-                    await self._wait_for_slot(started, limits)
+                limits, ticket = limiter.limits_of(limit) if limiter.has_limits else (), None
+                if limits and not limiter.try_acquire(run.uid, limits):
+                    ticket = await self._wait_for_slot(started, limits)
                 try:
                     await run.record(started).durable()
                     if run.stopped is not None:
@@ -118,7 +118,7 @@ class StepRunner:
                     outcome = await run_attempt(_new(Attempt, told), body, terms, self._threads)
                 finally:
                     if limits:
-                        self._limiter.release(limits)
+                        limiter.release(limits, ticket)
                 if self._children.used or self._reporter.kept or self._reporter.mail:
                     self._report_rest(key, more_may_follow=isinstance(outcome, Failed))
                 if isinstance(outcome, Completed):
@@ -331,15 +331,15 @@ class StepRunner:
 
     # -- attempts -----------------------------------------------------------------------------------------------
 
-    async def _wait_for_slot(self, started: events.StepStarted, limits: Sequence[Limit]) -> None:
-        """Return once this step has a slot of each of its limits.
+    async def _wait_for_slot(self, started: events.StepStarted, limits: Sequence[Limit]) -> Ticket:
+        """Return once this step has a slot of each of its limits, with the ticket that has them.
 
         One that its program cancels in line is recorded as one that was cancelled while its start was: else a replay
         would take it for new, where the program goes on by its own cancellation."""
         run, limiter, key = self._run, self._limiter, started.step
         ticket = limiter.enqueue(run.state.run_id, run.uid, key, limits)
         if ticket.is_granted:  # while the run was away
-            return
+            return ticket
         run.queued[key] = ticket
         try:
             with run.lull(ticket):
@@ -360,6 +360,7 @@ class StepRunner:
             raise
         finally:
             del run.queued[key]
+        return ticket
 
     async def _due(self, step: StepState) -> tuple[int, int]:
         """Wait until a step that has a history is due, and return its generation and the number of its last attempt."""

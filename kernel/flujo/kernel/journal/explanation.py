@@ -103,6 +103,19 @@ class Reason(NamedTuple):
         }
 
 
+class SlotWait(NamedTuple):
+    """A step that waits for a slot of a limit of all kernels."""
+
+    step: str
+    limit: str
+    slots: int
+    place: int
+    """In line, from 1."""
+
+    holders: Sequence[str]
+    """Who has the slots, for people."""
+
+
 class Explanation(NamedTuple):
     """How a run stands, and every reason for it, the most urgent one first."""
 
@@ -127,6 +140,7 @@ def explain(
     obstacle: str | None = None,
     queued: Collection[str] = (),
     limits: Mapping[str, str] = {},
+    slot_waits: Sequence[SlotWait] = (),
     is_queued: bool = False,
     untaken: Collection[str] = (),
     left: Sequence[str] = (),
@@ -137,7 +151,8 @@ def explain(
 
     `known` says whether whoever answers knows its workflow, `obstacle` why its stored definition cannot be used there,
     such as a task that is missing; `queued` are steps of it that wait for a slot, with the
-    name of the limit in `limits` if it has one; `is_queued` says that the whole run waits for a free slot; `ahead` is
+    name of the limit in `limits` if it has one, and `slot_waits` those of them that wait for one of a limit of all
+    kernels; `is_queued` says that the whole run waits for a free slot; `ahead` is
     the id of the run that it waits for before it begins, and how that stands; `left` are tasks that its program has
     left behind and that go on; `outlived` is the id of its parent, and how that has ended, if nobody waits for the run
     any more. At least one reason is always given.
@@ -155,7 +170,9 @@ def explain(
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
     else:
-        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits)]
+        shared = {each.step: each for each in slot_waits}
+        queued = sorted({*queued, *shared})
+        reasons = [*_stopping(state, now), *_steps(state, now), *_queued(state, queued, limits, shared)]
         reasons = reasons or ([] if ahead is not None else [_between(state)])
     if outlived is not None and state.status not in FINAL:
         reasons = [_outliving(reasons[0], state, *outlived), *reasons[1:]]
@@ -374,11 +391,37 @@ def _is_stopping(state: WorkflowState) -> bool:
     return asked or state.cleaning_up is not None
 
 
-def _queued(state: WorkflowState, queued: Collection[str], limits: Mapping[str, str]) -> Iterator[Reason]:
+_HOLDERS_NAMED = 3
+
+
+def _queued(
+    state: WorkflowState, queued: Collection[str], limits: Mapping[str, str], shared: Mapping[str, SlotWait]
+) -> Iterator[Reason]:
     for name in queued:
+        if (wait := shared.get(name)) is not None:
+            yield Reason(Why.LIMIT, _in_fleet(wait), name, commands=["flujoctl limits", _cancel(state)])
+            continue
         limit = f"the limit {limits[name]!r}" if name in limits else "the limit on concurrent steps"
         text = f"step {name!r} waits for a free slot: {limit} is reached"
         yield Reason(Why.LIMIT, text, name, commands=["flujoctl list --status running", _cancel(state)])
+
+
+def _in_fleet(wait: SlotWait) -> str:
+    text = (
+        f"step {wait.step!r} waits for a slot of the limit {wait.limit!r} of all kernels: {ordinal(wait.place)} in line"
+    )
+    if not wait.holders:
+        return text
+    slots = "its slot is" if wait.slots == 1 else f"its {wait.slots} slots are"
+    more = len(wait.holders) - _HOLDERS_NAMED
+    others = f", and {more} more" if more > 0 else ""
+    return f"{text}; {slots} held by {', '.join(wait.holders[:_HOLDERS_NAMED])}{others}"
+
+
+def ordinal(number: int) -> str:
+    """Return a number as a place in line: 1st, 2nd, 3rd, 4th, 11th."""
+    last = 0 if number % 100 in (11, 12, 13) else number % 10
+    return f"{number}{('th', 'st', 'nd', 'rd')[last] if last < 4 else 'th'}"
 
 
 def _backoff(state: WorkflowState, step: StepState, now: int) -> Reason:

@@ -31,6 +31,7 @@ from flujo.kernel.journal.summaries import is_overdue, next_wake
 
 from .admission import Admission
 from .eviction import Eviction
+from .fleet_limits import FleetLimits
 from .inbox import Inbox
 from .line import Line
 from .live_runs import Residence
@@ -82,6 +83,7 @@ class Driver:
         self._limits = limits
         self._eviction = Eviction(parts.runs, parts.clock, limits.max_resident)
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
+        self.fleet_limits = FleetLimits(parts.backend, parts.clock, self._limiter)
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
         self._line = Line(parts.backend, parts.clock, parts.runs, self.change)
         self._engine: Engine | None = None

@@ -26,6 +26,7 @@ from flujo.kernel.loops import limit_threads, to_its_end
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.overlaps import ahead_of
 from flujo.kernel.store.reading import outlived_by
+from flujo.kernel.store.slot_waits import slot_waits_of
 
 from .driver import Driver, Engine, Limits
 from .inbox import Inbox
@@ -88,6 +89,7 @@ class Runtime:
             known=self._registry.may_know(state.workflow, state.definition),
             queued=sorted(queued),
             limits={step: limit for step, limit in queued.items() if limit is not None},
+            slot_waits=await slot_waits_of(self._backend, state),
             is_queued=self.runs.where(state.uid) is Residence.QUEUED,
             untaken=untaken,
             left=left_by(state.uid) if state.is_final else (),
@@ -133,6 +135,9 @@ class Runtime:
                     try:
                         if self._backend.capabilities.lease_seconds is not None:
                             group.start_soon(watch_lease)
+                        if self.driver.fleet_limits.are_kept:
+                            await self.driver.fleet_limits.exchange()
+                            group.start_soon(self.driver.fleet_limits.serve)
                         if recover:
                             await self.recovery.recover()
                             group.start_soon(self.recovery.serve)
@@ -195,6 +200,7 @@ class Runtime:
         if isinstance(committer.failure, StoreError):
             return
         with anyio.CancelScope(shield=True):
+            await self.driver.fleet_limits.close()
             try:
                 await self._backend.release(None)
             except StoreError as error:

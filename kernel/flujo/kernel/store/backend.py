@@ -40,7 +40,7 @@ from flujo.kernel.journal.rows import EventRow
 from flujo.kernel.journal.statuses import RunStatus
 from flujo.kernel.journal.summaries import RunSummary, WorkflowStats
 
-from .fleet import Member
+from .fleet import FleetLimit, Member, SlotRequest, Slots
 from .records import (
     READ_BYTES,
     Capabilities,
@@ -61,6 +61,13 @@ from .records import (
     size_of_rows,
 )
 
+NO_SHARED_LIMITS = (
+    "it keeps no limits of a fleet, a store on PostgreSQL does",
+    (
+        "flujoctl serve --limit NAME=N  # bounds the kernel of one server",
+        "flujoctl limits --store postgresql://USER@HOST/DATABASE  # a store of many hosts",
+    ),
+)
 NO_FLEET = (
     "its kernels are all of one host",
     ("flujoctl db info", "flujoctl hosts --store postgresql://USER@HOST/DATABASE  # a store of many hosts"),
@@ -366,6 +373,36 @@ class StateBackend(ABC):
     async def wait_for_drain(self) -> None:
         """Return once this owner was asked to drain. Where all owners are on one host it never returns."""
         await anyio.sleep_forever()
+
+    # -- limits of all kernels together (capabilities.shares_limits) ------------------------------------------------
+
+    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
+        """Have so many steps at once count against a limit in all kernels together, or with None as many as there are;
+        return how many it was before. Kernels find out within moments, and with their next heartbeat at the latest.
+
+        A limit that is lowered takes no slot away: none is granted until fewer are held. One that is raised, or
+        removed, grants at once to those who wait. Raises StoreError for a store that keeps none."""
+        raise StoreError(self.url, *NO_SHARED_LIMITS)
+
+    async def fleet_limits(self) -> Sequence[FleetLimit]:
+        """Return the limits of all kernels, by name, with who has their slots and who waits for one. Raises StoreError
+        for a store that keeps none."""
+        raise StoreError(self.url, *NO_SHARED_LIMITS)
+
+    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
+        """Ask for slots, give others back by the numbers of their requests, and return what this owner has then.
+
+        A slot is granted at once while the limit has a free one; otherwise the request stands in line behind all that
+        were made before, of whatever owner, until it is granted or given back. What becomes free goes to the first in
+        line. A slot is of its owner as long as that is alive, and free once its death is final. A number that was asked
+        for before, or given back before, changes nothing, so whoever had no answer does the same again."""
+        raise StoreError(self.url, *NO_SHARED_LIMITS)
+
+    async def wait_for_slots(self) -> bool:
+        """Return True when `exchange_slots` may have something new for this owner, a slot or a change of the limits;
+        False when it is worth a look for one that waits for a slot."""
+        await anyio.sleep_forever()
+        raise AssertionError("it sleeps for ever")
 
     @abstractmethod
     async def get_definition(self, digest: str) -> StoredDefinition:

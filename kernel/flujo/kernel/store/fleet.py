@@ -1,7 +1,8 @@
-"""Who works on a store that several hosts share."""
+"""Who works on a store that several hosts share, and how many of them at once."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -45,3 +46,50 @@ class Member(NamedTuple):
     @property
     def is_gone(self) -> bool:
         return self.state in (MemberState.DEAD, MemberState.CLOSED)
+
+
+class SlotRequest(NamedTuple):
+    """What a kernel asks for a step that counts against a limit of the fleet."""
+
+    number: int
+    """Tells it from all others of this kernel."""
+
+    limit: str
+    run_id: str
+    uid: str
+    step: str
+
+
+class Slots(NamedTuple):
+    """What a kernel has of the limits of its fleet."""
+
+    limits: Mapping[str, int]
+    """How many slots each limit has, by name."""
+
+    granted: Collection[int]
+    """The numbers of the requests of this kernel that have a slot, or need none: nobody has set such a limit."""
+
+
+class SlotUse(NamedTuple):
+    """A step that has a slot of a fleet's limit, or waits for one."""
+
+    kernel: str
+    host: str
+    run_id: str
+    uid: str
+    step: str
+    seconds: float
+    """Since it has the slot, or since it waits."""
+
+
+class FleetLimit(NamedTuple):
+    """A limit of a fleet: how many of the steps that count against it are at work at once, in all its kernels."""
+
+    name: str
+    slots: int
+    held: Sequence[SlotUse]
+    """By steps that are at work, or about to begin; the longest first. More than there are slots where they have become
+    fewer."""
+
+    waiting: Sequence[SlotUse]
+    """The first in line first."""

@@ -267,3 +267,4 @@ class Capabilities(NamedTuple):
     several_hosts: bool = False  # those processes may be on several hosts, and share what has to be done
     lease_seconds: float | None = None  # without its store for so long, an owner is dead; None: its process counts
     listed_directly: bool = False  # opened without an owner, `list`, `count` and `is_alive` need no event loop
+    shares_limits: bool = False  # keeps limits that all its kernels count against together

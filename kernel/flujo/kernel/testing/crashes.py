@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from flujo.kernel.backend import (
     Change,
     Commit,
     Due,
+    FleetLimit,
     Order,
     Page,
     Posted,
@@ -30,6 +31,8 @@ from flujo.kernel.backend import (
     Request,
     RunFilter,
     RunSummary,
+    SlotRequest,
+    Slots,
     StateBackend,
     StoredDefinition,
     WorkflowStats,
@@ -273,6 +276,22 @@ class MortalBackend(StateBackend):
     async def wait_for_posts(self) -> None:
         self._require_alive()
         await self._inner.wait_for_posts()
+
+    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
+        self._require_alive()
+        return await self._inner.set_fleet_limit(name, slots)
+
+    async def fleet_limits(self) -> Sequence[FleetLimit]:
+        self._require_alive()
+        return await self._inner.fleet_limits()
+
+    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
+        self._require_alive()
+        return await self._inner.exchange_slots(asked, given_back)
+
+    async def wait_for_slots(self) -> bool:
+        self._require_alive()
+        return await self._inner.wait_for_slots()
 
     async def load(self, run_id: str) -> RunSummary:
         self._require_alive()
