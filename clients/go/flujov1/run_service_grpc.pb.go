@@ -117,9 +117,9 @@ type RunServiceClient interface {
 	//	ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	StartRun(ctx context.Context, in *StartRunRequest, opts ...grpc.CallOption) (*StartRunResponse, error)
-	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
-	// this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
-	// answer, which has an outcome for each start, in their order.
+	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits.
+	// What is refused to one start keeps none of the others from it, and is data in the answer, which has an outcome for each
+	// start, in their order.
 	//
 	// Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
 	// answer, any of them may have happened.
@@ -883,9 +883,9 @@ type RunServiceServer interface {
 	//	ALREADY_EXISTS REQUEST_ID_REUSED: the run with this id was asked for something else under this `request_id`.
 	//	PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
 	StartRun(context.Context, *StartRunRequest) (*StartRunResponse, error)
-	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
-	// this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
-	// answer, which has an outcome for each start, in their order.
+	// Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits.
+	// What is refused to one start keeps none of the others from it, and is data in the answer, which has an outcome for each
+	// start, in their order.
 	//
 	// Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
 	// answer, any of them may have happened.

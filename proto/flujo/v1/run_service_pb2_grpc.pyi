@@ -73,9 +73,9 @@ class RunServiceStub:
       PERMISSION_DENIED DEFINITIONS_NOT_ALLOWED: the server takes no definitions over the network.
     """
     StartRuns: _aio.UnaryUnaryMultiCallable[_run_service_pb2.StartRunsRequest, _run_service_pb2.StartRunsResponse]
-    """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
-    this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
-    answer, which has an outcome for each start, in their order.
+    """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits.
+    What is refused to one start keeps none of the others from it, and is data in the answer, which has an outcome for each
+    start, in their order.
 
     Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
     answer, any of them may have happened.
@@ -470,9 +470,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_service_pb2.StartRunsRequest,
         context: _aio.ServicerContext[_run_service_pb2.StartRunsRequest, _abc.Awaitable[_run_service_pb2.StartRunsResponse]],
     ) -> _abc.Awaitable[_run_service_pb2.StartRunsResponse]:
-        """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
-        this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
-        answer, which has an outcome for each start, in their order.
+        """Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits.
+        What is refused to one start keeps none of the others from it, and is data in the answer, which has an outcome for each
+        start, in their order.
 
         Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
         answer, any of them may have happened.

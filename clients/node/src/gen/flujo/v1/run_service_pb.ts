@@ -3756,9 +3756,9 @@ export const RunService: GenService<{
     output: typeof StartRunResponseSchema;
   },
   /**
-   * Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits, so
-   * this takes far less than as many calls. What is refused to one start keeps none of the others from it, and is data in the
-   * answer, which has an outcome for each start, in their order.
+   * Starts many runs, each as StartRun does, and answers once every one is durable or refused. They share their commits.
+   * What is refused to one start keeps none of the others from it, and is data in the answer, which has an outcome for each
+   * start, in their order.
    *
    * Safe to repeat as StartRun is: each start that has a `run_id` or `request_id` happens once. When the call ends before its
    * answer, any of them may have happened.
