@@ -682,6 +682,25 @@ async def test_a_store_that_was_moved_and_replaced_is_found(store: SQLiteBackend
     elsewhere.rename(path)
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o777], ids=oct)
+async def test_modes_are_the_same_under_any_umask(umask: int, tmp_path: Path) -> None:
+    """A umask that takes everything away leaves no folder that its owner cannot enter, and no file he cannot read."""
+    before = os.umask(umask)
+    try:
+        store = SQLiteBackend(tmp_path / ".flujo" / "state.db")
+        await store.open("one")
+        await create(store, creation("a"))
+        await store.backup(tmp_path / "copy.db")
+    finally:
+        os.umask(before)
+
+    made = [*tmp_path.rglob("*")]
+    assert {path.name for path in made} >= {"state.db", "state.db-wal", "state.db-shm", "state.db-kernels", "copy.db"}
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in made if path.is_dir()} == {"0o700"}
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in made if path.is_file()} == {"0o600"}
+    await store.close()
+
+
 async def test_a_store_at_rest_is_read_without_a_log(store: SQLiteBackend, path: Path, open_store: Open) -> None:
     """A store that nobody has open, with no log beside it, is read like any other."""
     (summary,) = await create(store, creation("a"))

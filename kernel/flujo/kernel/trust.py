@@ -58,14 +58,25 @@ def make_own_folder(folder: Path, beside: Path | None, insist: str | None = None
     Raises UntrustedOwnerError, or PlaceTakenError where no command `insist` helps, if somebody has put one there, or a
     link, who owns neither that nor `beside`: whatever is written there would be written where they want it. Raises
     PlaceTakenError for what is no folder, and OSError."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except FileExistsError:
-        raise PlaceTakenError(str(folder), _described(folder)) from None
+    _make_folder(folder, 0o700)
     if insist is None:
         require_own_folder(folder, beside)
     elif (owner := foreign_owner(folder, beside)) is not None:
         raise UntrustedOwnerError(str(folder), owner, insist)
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(mode)
+    except FileNotFoundError:
+        _make_folder(folder.parent, 0o777)
+        _make_folder(folder, mode)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise PlaceTakenError(str(folder), _described(folder)) from None
+    else:
+        if (kept := stat.S_IMODE(os.lstat(folder).st_mode)) & 0o700 != 0o700:  # a umask may take even this away
+            os.chmod(folder, kept | 0o700)
 
 
 def require_own_folder(folder: Path, beside: Path | None = None) -> None:

@@ -149,7 +149,7 @@ def give_all_away(folder: Path) -> None:
         give_away(path)
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
 async def test_nobody_else_can_look_into_what_is_made(tmp_path: Path, umask: int) -> None:
     """Whatever the umask says."""
     before = os.umask(umask)

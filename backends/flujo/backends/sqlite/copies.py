@@ -32,7 +32,11 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
 
     Raises CorruptStoreError if the copy is not sound, which means that the store `store` is not.
     """
-    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
+    file = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        os.fchmod(file, mode)  # whatever the umask
+    finally:
+        os.close(file)
     try:
         counts = in_transaction("BEGIN", lambda source: _fill(target, source, stop), source)
         with closing(_open_alone(target)) as copied:

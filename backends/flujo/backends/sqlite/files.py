@@ -232,7 +232,11 @@ def create(places: StoreFiles) -> None:
     unfinished = places.kernels / "new.db"
     for remains in places.kernels.glob("new.db*"):  # of a process that died in here
         remove_own(remains)
-    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode_for(places.database)))
+    file = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    try:
+        os.fchmod(file, mode_for(places.database))  # whatever the umask; the log and its index get the same from SQLite
+    finally:
+        os.close(file)
     connection = sqlite3.connect(unfinished, isolation_level=None)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # possible before the first table only
