@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from google.rpc.status_pb2 import Status
 
 from flujo.backends.memory import InMemoryBackend
@@ -170,6 +171,39 @@ async def test_an_answer_full_of_refusals_is_bounded(address: str) -> None:
     assert {each.refusal.reason for each in answer.outcomes} == {"WORKFLOW_NOT_FOUND"}
     assert {each.reason for each in outcomes if isinstance(each, FlujoError)} == {"WORKFLOW_NOT_FOUND"}
     assert b"" in {each.refusal.status for each in answer.outcomes}
+
+
+@pytest.mark.parametrize("task", ["noop", "ecko"])
+async def test_many_definitions_leave_turns_to_others(task: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each small one takes milliseconds to read, and a thousand of them would hold everybody up for seconds."""
+    turns = 0
+    read_at: list[int] = []
+
+    def reading(text: str, file: str) -> Any:
+        read_at.append(turns)
+        return load_workflow_text(text, file)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await checkpoint()
+            turns += 1
+
+    monkeypatch.setattr("flujo.workflows.load_workflow_text", reading)
+    request = pb.StartRunsRequest()
+    for number in range(20):
+        request.starts.add().definition.text = f"name: w{number}\nsteps: [{{name: a, task: {task}}}]\n"
+    async with (
+        Kernel(InMemoryBackend()) as kernel,
+        served(kernel, address),
+        stubs(address) as (runs, _),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(take_turns)
+        await runs.StartRuns(request)
+        tasks.cancel_scope.cancel()
+
+    assert len(read_at) == len(set(read_at)) == 20
 
 
 class Slow(InMemoryBackend):

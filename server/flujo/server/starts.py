@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import cast
 
+from anyio.lowlevel import checkpoint
+
 from flujo.client.statuses import to_status
 from flujo.client.wire.limits import MAX_ANSWER_BYTES, shorten
 from flujo.client.wire.parameters import given_in
@@ -72,6 +74,7 @@ def _reading_once() -> Read:
     async def read(definition: Definition) -> Workflow:
         key = (definition.text, definition.name)
         if key not in known:
+            await checkpoint()  # a thousand small ones, wrong ones too, take seconds (tests/server/test_starts.py)
             known[key] = await read_definition(definition)
         return known[key]
 
