@@ -56,6 +56,8 @@ def offered(
         ("flujoctl cancel other rel", ["plain,release-1"]),
         ("flujoctl inspect absent", []),
         ("flujoctl signal release-1 ", ["plain,approve"]),
+        ("flujoctl approve release-1 ", ["plain,approve"]),
+        ("flujoctl reject rel", ["plain,release-1"]),
         ("flujoctl skip release-1 ", ["plain,before", "plain,approve"]),
         ("flujoctl logs release-1 --step b", ["plain,before"]),
         ("flujoctl inspect release-1 --step ", ["plain,before", "plain,approve"]),

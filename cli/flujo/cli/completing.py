@@ -151,6 +151,7 @@ BY_METAVAR: dict[tuple[str, str], ParamType] = {
     ("skip_steps", "STEP,…"): Completed(_listed_steps),
     ("flow", "NAME"): Completed(_flows),
     ("name", "NAME"): SIGNAL,
+    ("signal", "[SIGNAL]"): SIGNAL,
     ("workflow", "NAME"): Completed(_workflows),
     ("example", "NAME"): Completed(_starters),
     ("target", ""): FILE,
