@@ -14,10 +14,11 @@ import logging
 import anyio
 
 from flujo.kernel.clock import Clock
-from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
 from flujo.kernel.execution.limits import Limiter
 from flujo.kernel.store.backend import StateBackend
+
+from .setbacks import Setbacks
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -27,7 +28,7 @@ class FleetLimits:
 
     def __init__(self, backend: StateBackend, clock: Clock, limiter: Limiter) -> None:
         self._backend = backend
-        self._clock = clock
+        self._setbacks = Setbacks(clock, "the limits of the fleet cannot be asked for")
         self._limiter = limiter
         self._desk = limiter.desk
         self.are_kept = backend.capabilities.shares_limits
@@ -52,7 +53,7 @@ class FleetLimits:
                 try:
                     await self.exchange()
                 except StoreError as error:
-                    await self._wait_after(error)
+                    await self._setbacks.wait_after(error)
                     self._desk.call()
 
     async def _listen(self) -> None:
@@ -60,14 +61,10 @@ class FleetLimits:
             try:
                 is_told = await self._backend.wait_for_slots()
             except StoreError as error:
-                await self._wait_after(error)
+                await self._setbacks.wait_after(error)
                 is_told = True
             if is_told or self._desk.has_waiting:
                 self._desk.call()
-
-    async def _wait_after(self, error: StoreError) -> None:
-        logger.warning("the limits of the fleet cannot be asked for: %s", error)
-        await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
 
     async def close(self) -> None:
         """Give back what is left. Only a courtesy: what a kernel has is free once it is closed."""

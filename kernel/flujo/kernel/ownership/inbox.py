@@ -6,7 +6,6 @@ import logging
 from collections.abc import Collection, Sequence
 from typing import assert_never
 
-from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import RequestReusedError, StoreError
 from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
@@ -25,6 +24,7 @@ from flujo.kernel.store.reading import read_request
 from flujo.kernel.store.records import Posted
 
 from .parts import Parts
+from .setbacks import Setbacks
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -35,7 +35,7 @@ class Inbox:
     def __init__(self, parts: Parts) -> None:
         self._latecomers = parts.latecomers
         self._backend = parts.backend
-        self._clock = parts.clock
+        self._setbacks = Setbacks(parts.clock, "the inbox cannot be read")
         self._runs = parts.runs
         self._tasks = parts.tasks
         self._recalls = parts.recalls
@@ -61,7 +61,7 @@ class Inbox:
                 try:
                     await self._take()
                 except StoreError as error:
-                    await self._wait_after(error)
+                    await self._setbacks.wait_after(error)
                     self._look_is_due = True
         finally:
             self._is_looking = False
@@ -75,11 +75,7 @@ class Inbox:
                 await self._backend.wait_for_posts()
                 self._latecomers.look()
             except StoreError as error:
-                await self._wait_after(error)
-
-    async def _wait_after(self, error: StoreError) -> None:
-        logger.warning("the inbox cannot be read: %s", error)
-        await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                await self._setbacks.wait_after(error)
 
     async def _take(self) -> None:
         posts = await self._backend.take()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 
 from flujo.kernel.clock import Clock
-from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
 from flujo.kernel.store.backend import StateBackend
 
 from .driver import Driver
 from .recovery import Recovery
+from .setbacks import Setbacks
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -25,7 +25,7 @@ class Lease:
 
     def __init__(self, backend: StateBackend, clock: Clock, driver: Driver, recovery: Recovery) -> None:
         self._backend = backend
-        self._clock = clock
+        self._setbacks = Setbacks(clock, "the runs of this kernel cannot go on yet")
         self._driver = driver
         self._recovery = recovery
 
@@ -49,8 +49,7 @@ class Lease:
             except KernelClosedError:
                 return
             except StoreError as error:
-                logger.warning("the runs of this kernel cannot go on yet: %s", error)
-                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                await self._setbacks.wait_after(error)
             else:
                 logger.warning("kernel %s reaches its store again: its runs go on", self._driver.owner)
                 return

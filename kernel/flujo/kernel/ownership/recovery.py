@@ -13,7 +13,6 @@ from functools import partial
 
 import anyio
 
-from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import CorruptStoreError, KernelClosedError, RunNotFoundError, StoreError
 from flujo.kernel.journal.events import CancelRequested
 from flujo.kernel.journal.requests import request_kind
@@ -25,6 +24,7 @@ from flujo.kernel.store.records import RunFilter
 from .driver import Driver
 from .live_runs import Residence
 from .parts import Parts
+from .setbacks import Setbacks
 from .takeover import Takeover
 
 logger = logging.getLogger("flujo.kernel")
@@ -89,6 +89,7 @@ class Recovery:
     async def serve(self) -> None:
         """Adopt what kernels leave behind that die while this one lives, until cancelled."""
         left: list[str] = []
+        setbacks = Setbacks(self._clock, "the runs of kernels that died cannot be adopted yet")
         self._is_serving = True
         try:
             while True:
@@ -98,8 +99,7 @@ class Recovery:
                         await self._adopt_from(left[0])
                         del left[0]
                 except StoreError as error:
-                    logger.warning("the runs of kernels that died cannot be adopted yet: %s", error)
-                    await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                    await setbacks.wait_after(error)
         except KernelClosedError:  # in the midst of it: what is claimed is released with all the rest
             return
         finally:
@@ -140,13 +140,13 @@ class Recovery:
 
     async def share(self) -> None:
         """Take this kernel's share of what nobody has, as often as there is something, until cancelled."""
+        setbacks = Setbacks(self._clock, "runs that nobody has cannot be taken yet")
         while True:
             try:
                 await self._backend.wait_for_idle()
                 await self.take_share()
             except StoreError as error:
-                logger.warning("runs that nobody has cannot be taken yet: %s", error)
-                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                await setbacks.wait_after(error)
             except KernelClosedError:
                 return
 
@@ -269,13 +269,13 @@ class Recovery:
         return found
 
     async def _claim_remaining(self, scan: UnownedScan) -> None:
+        setbacks = Setbacks(self._clock, "not every waiting run was claimed")
         while not scan.is_over:
             try:
                 async with self._adopting:
                     await self._claim(scan)
             except StoreError as error:
-                logger.warning("not every waiting run was claimed: %s", error)
-                await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
+                await setbacks.wait_after(error)
             except KernelClosedError:
                 return
         self._adopted.add(scan.owner or "")

@@ -53,6 +53,7 @@ from .inbox import Inbox, cancel_in, late, overruled
 from .latecomers import End
 from .parts import Parts
 from .resumption import Resumption, require_paused, resumed
+from .setbacks import Setbacks
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -192,6 +193,7 @@ class Takeover:
         self._tasks.spawn(partial(self._begin_again, run.state.run_id, run.uid))
 
     async def _begin_again(self, run_id: str, uid: str) -> None:
+        setbacks = Setbacks(self._clock, f"run {run_id} cannot begin again yet")
         while True:
             try:
                 await self._driver.end_former_life(uid)
@@ -203,11 +205,10 @@ class Takeover:
                 logger.error("run %s does not begin again: %s", run_id, error)
                 return
             except StoreError as error:
-                logger.warning("run %s cannot begin again yet: %s", run_id, error)
+                await setbacks.wait_after(error)
             except FlujoError as error:
                 logger.error("run %s does not begin again: %s", run_id, error)
                 return
-            await self._clock.sleep_until(self._clock.now() + MICROSECONDS)
 
     def _without_program(self, state: WorkflowState, owned: RunSummary) -> LiveRun:
         return self._driver.make(state, Workflow(name=state.workflow, program=_no_program), owned.token)
