@@ -192,4 +192,4 @@ def test_cells_of_a_notebook_share_a_kernel(notebook: Any) -> None:
 
 def test_every_example_of_the_page_is_tried() -> None:
     """By a test above."""
-    assert len(BLOCKS) == PAGE.count("```python") == 12
+    assert len(BLOCKS) == PAGE.count("```python") == 13

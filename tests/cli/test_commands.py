@@ -278,7 +278,10 @@ def test_inspect_shows_steps_and_takes_abbreviations(flujoctl: Flujoctl) -> None
     assert "waits for the signal 'approve'" in waiting.out
     assert "try: flujoctl signal nightly-2027 approve" in waiting.err
     several = flujoctl("inspect", "night")
-    assert (several.code, several.err.splitlines()[1:]) == (4, ["  nightly-2027", "  nightly-2026"])
+    assert (several.code, several.err.splitlines()[1:]) == (
+        4,
+        ["  nightly-2027", "  nightly-2026", "try: flujoctl list --id-prefix night"],
+    )
     assert flujoctl("inspect", "026").code == 3
 
 

@@ -119,7 +119,7 @@ def test_an_event_of_the_future_shows_that_the_clock_was_set_back(folder: Path, 
 @pytest.mark.parametrize(
     ("arguments", "check", "fix"),
     [
-        (("--store", "sqlite:junk.db"), "store", "--store sqlite:OTHER-PATH"),
+        (("--store", "sqlite:junk.db"), "store", "flujoctl list --store sqlite:OTHER-PATH"),
         (("--store", "nothing:x"), "store", None),
         (("--server", "unix:missing.sock"), "server", "flujoctl serve --listen unix:missing.sock"),
         (("--server", "nonsense"), "server", "write unix:PATH, as in unix:.flujo/server.sock"),

@@ -169,7 +169,7 @@ def test_the_timeout_of_a_run_can_stand_among_the_settings(folder: Path, flujoct
         ("env: [A]", "2:6: `env` must be a mapping, not a list"),
         ("env: {2A: x}", '2:7: "2A" is not the name of a variable: letters, digits and _'),
         ("env: {A: [x]}", "2:10: variable `A` must be text, not a list"),
-        ("env: {A: '{{ steps.a.result }}'}", "2:10: step `a` runs later than this one"),
+        ("env: {A: '{{ steps.a.result }}'}", "2:14: step `a` runs later than this one"),
         ("env: {TOKEN: x}\nsecrets: TOKEN", "2:6: `TOKEN` is a secret, which `env` of the workflow cannot hold"),
         ("env: {A: '{{ env.TOKEN }}'}\nsecrets: TOKEN", "2:6: `TOKEN` is a secret, which `env` of the workflow"),
         ("env: {A: '{{ secrets.TOKEN }}'}\nsecrets: TOKEN", "2:6: `TOKEN` is a secret, which `env` of the workflow"),

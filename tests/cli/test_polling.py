@@ -339,5 +339,8 @@ steps:
         failed = flujoctl("run", "poll.yaml", "--id", "r", "--workspace", ".")
 
         assert failed.code == 1
-        assert "failed in step 'poll': TemplateError: {{ result.nothing" in failed.err
+        assert (
+            "failed in step 'poll': TemplateError: poll.yaml:9:22: {{ result.nothing.at_all }}: there is no"
+            in failed.err
+        )
         assert rounds(folder) == 1

@@ -151,7 +151,7 @@ def test_outputs_that_cannot_be_made_fail_their_step(folder: Path, flujoctl: Flu
         ("task: echo, inputs: {message: x}, outputs: name", "2:62: `outputs` of a step are a mapping such as"),
         ("task: sleep, inputs: {duration: 1}, outputs: {a: b}", "2:55: `outputs` do not go with task `sleep`"),
         ("task: echo, for_each: [1], inputs: {message: x}, outputs: {a: b}", "2:68: `outputs` do not go with a loop"),
-        ("task: noop, outputs: {a: '{{ resutl }}'}", "2:44: there is no name `resutl`; did you mean `result`?"),
+        ("task: noop, outputs: {a: '{{ resutl }}'}", "2:48: there is no name `resutl`; did you mean `result`?"),
     ],
 )
 def test_outputs_that_say_nothing_are_refused(folder: Path, flujoctl: Flujoctl, step: str, told: str) -> None:

@@ -165,6 +165,7 @@ def test_this_test_knows_every_command_that_shows_something() -> None:
         "schema",
         "hosts",
         "drain",
+        "limits",
     }
     on_a_terminal_only = {"logs"}
 

@@ -23,7 +23,7 @@ from .clock import Abandoned, Loop, run_simulated
 from .invariants import Reference, check_closed, check_ended, check_world, require
 from .places import MemoryPlace, Store
 from .scenario import LEAN, SCENARIOS, Plan, Scenario
-from .world import Fault, Life, Point, Violation, World, enter_life
+from .world import Fault, Life, Point, Violation, World, enter_life, has_signal
 
 VIRTUAL_LIMIT = 4 * 3600.0
 """Seconds in which a history must come to its end, or it hangs."""
@@ -206,11 +206,7 @@ async def _watch(life: Life, kernel: Kernel, run_id: str) -> None:
 async def _signal(life: Life, kernel: Kernel, plan: Plan, name: str) -> None:
     if (plan.run_id, name) in life.world.signalled:
         return
-    try:
-        await kernel.signal(plan.run_id, name, {"from": "a client"})
-    except RunFinishedError:
-        pass  # an earlier, unacknowledged one has arrived
-    life.acknowledge_signal(plan.run_id, name)
+    await _deliver(life, kernel, plan.run_id, name, "a client")
 
 
 async def _pause_and_unpause(life: Life, kernel: Kernel, plan: Plan) -> None:
@@ -237,11 +233,20 @@ async def _post(life: Life, plan: Plan, name: str) -> None:
         return
     await anyio.sleep(4 * life.pace)
     async with life.world.store.open() as handle:
+        await _deliver(life, Observer(handle, clock=life.clock), plan.run_id, name, "elsewhere")
+
+
+async def _deliver(life: Life, runs: Kernel | Observer, run_id: str, name: str, sender: str) -> None:
+    """Send a signal until the run has it: one that was cancelled takes none, and its client resumes it."""
+    while True:
         try:
-            await Observer(handle, clock=life.clock).signal(plan.run_id, name, {"from": "elsewhere"})
-        except RunFinishedError:
-            pass
-        life.acknowledge_signal(plan.run_id, name)
+            await runs.signal(run_id, name, {"from": sender})
+        except RunFinishedError as error:
+            if error.status == RunStatus.CANCELLED and not has_signal(life.world, run_id, name):
+                await anyio.sleep(0.5 * life.pace)
+                continue  # or else an earlier, unacknowledged one has arrived
+        life.acknowledge_signal(run_id, name)
+        return
 
 
 # -- sweeps -------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def test_ten_thousand_crashes(first_seed: int) -> None:
 
     assert campaign.violations == []
     assert campaign.crashes >= CRASHES // PARTS
-    assert campaign.takeovers >= 1_000 // PARTS
+    assert campaign.takeovers >= 800 // PARTS
     assert campaign.returns >= 600 // PARTS
     assert campaign.removals >= 400 // PARTS
     assert campaign.episodes <= SEEDS_PER_PART

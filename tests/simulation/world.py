@@ -347,10 +347,15 @@ def require_pause(world: World, run_id: str) -> None:
         raise Violation(f"the pause of {run_id} was acknowledged and is stored nowhere")
 
 
+def has_signal(world: World, run_id: str, name: str) -> bool:
+    """True if a signal is in the journal or in the inbox of its run."""
+    received = any(row.type == "signal_received" and decode(row).fact[0] == name for row in world.store.rows(run_id))
+    return received or any(f'"name":"{name}"' in request.body for request in world.store.requests(run_id))
+
+
 def require_signal(world: World, run_id: str, name: str) -> None:
     """An acknowledged signal is in the journal or in the inbox of its run."""
-    received = any(row.type == "signal_received" and decode(row).fact[0] == name for row in world.store.rows(run_id))
-    if not received and not any(f'"name":"{name}"' in request.body for request in world.store.requests(run_id)):
+    if not has_signal(world, run_id, name):
         raise Violation(f"the signal {name} to {run_id} was acknowledged and is stored nowhere")
 
 
