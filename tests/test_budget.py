@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Iterator
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ import pytest
 from flujo.backends import open_backend
 from flujo.backends.sqlite import connection
 from flujo.kernel import Context, Kernel, step, workflow
+from flujo.kernel.ownership import left_tasks
 
 BUDGET = tomllib.loads((Path(__file__).parent.parent / "bench" / "budget.toml").read_text())
 PAYLOAD = "x" * 1022
@@ -125,9 +127,10 @@ class Work(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_logged() -> Iterator[None]:
+def counts_of_nothing_else(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A line of the log for each event costs more than the step: a test before, in the same process, may have asked for
-    them."""
+    them. And how often ended runs have all tasks looked through depends on how fast they end: it is once here."""
+    monkeypatch.setattr(left_tasks, "LOOK_AFTER_SECONDS", inf)
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
