@@ -16,7 +16,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend
-from flujo.kernel import Context, Kernel, RunFailed, RunInterrupted, RunPaused, workflow
+from flujo.kernel import Context, Kernel, Observer, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunActiveError, StoreError
 from flujo.kernel.ownership import recovery
@@ -610,3 +610,30 @@ async def test_nothing_is_acknowledged_that_was_refused_since(
         backend.gate.set()
 
     assert refused or type in harness.types("r")
+
+
+class TakesOnce(InMemoryBackend):
+    """Tells nobody a second time of what was taken, as a store does when two take at the same moment."""
+
+    async def wait_for_posts(self) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_a_resume_hands_on_what_was_asked_of_other_runs() -> None:
+    """It takes the whole inbox, and a signal in it for a run that waits in this kernel would lie there for good."""
+
+    @workflow()
+    async def broken(ctx: Context) -> None:
+        raise ValueError("no")
+
+    backend = TakesOnce()
+    async with Kernel(backend, [waiting, broken]) as kernel, InMemoryBackend(backend.store) as elsewhere:
+        await kernel.start(waiting, run_id="other")
+        await until(kernel, "other", "step_waiting")
+        await (await kernel.start(broken, run_id="r")).wait()
+        await Observer(elsewhere).signal("other", "go", "on")
+
+        await kernel.resume("r")
+
+        with anyio.fail_after(10):
+            assert await kernel.result("other") == "on"

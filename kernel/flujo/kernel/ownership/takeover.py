@@ -280,8 +280,9 @@ class Takeover:
             return
         async with self._released_on_error(claimed):
             await self.sweep([claimed.uid])
-            posts = [posted for posted in await self._backend.take() if posted.uid == claimed.uid]
-            void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
+            posts = await self._backend.take()  # those of other runs as well: nobody else is told of them again
+            asked_before = [each for each in posts if each.uid == claimed.uid and each.request.at <= asked_at]
+            void = [each.id for each in asked_before if is_overruled(each.request.kind)]
             run = self._driver.make(state, chosen, claimed.token)
             self._inbox.void(void, run)
             _make_workspace(state, asked)  # not before: a resume that is refused must leave none for the next one
