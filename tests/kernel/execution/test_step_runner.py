@@ -18,6 +18,7 @@ from flujo.kernel import (
     current_attempt,
     workflow,
 )
+from flujo.kernel.durations import MICROSECONDS
 from kernel.execution.steps import crashed, one_step, outcome
 from kernel.harness import Counter, Harness, JumpingClock, crash, until
 
@@ -43,6 +44,37 @@ async def test_a_failing_step_is_tried_again_after_the_recorded_delays() -> None
     starts = [event for event in harness.journal("r") if event.type == "step_started"]
     assert [event.fact.next_attempt_at for event in failures] == [event.at for event in starts[1:]]  # type: ignore[union-attr]
     assert [event.fact.attempt for event in starts] == [1, 2, 3, 4]  # type: ignore[union-attr]
+
+
+class SlowClock(JumpingClock):
+    """Moves on by a second with every look at it, as that of a machine that stalls between any two."""
+
+    def now(self) -> int:
+        self.instant += MICROSECONDS
+        return self.instant
+
+
+async def test_what_is_put_off_is_put_off_from_the_instant_of_its_event() -> None:
+    """A backoff or a sleep ends its recorded seconds behind its recorded instant, however slow the machine is."""
+    harness = Harness(SlowClock())
+    counter = Counter()
+
+    @workflow()
+    async def flow(ctx: Context) -> None:
+        async def flaky() -> None:
+            if counter.count("flaky") < 2:
+                raise ConnectionError("no route")
+
+        await ctx.step(flaky, retry=RetryPolicy(max_attempts=2, delay=10, jitter=0))
+        await ctx.sleep(7)
+
+    async with harness.kernel(flow) as kernel:
+        await kernel.run(flow, run_id="r")
+
+    [failed] = [event for event in harness.journal("r") if event.type == "attempt_failed"]
+    [slept] = [event for event in harness.journal("r") if event.type == "step_waiting"]
+    assert failed.fact.next_attempt_at - failed.at == 10 * MICROSECONDS  # type: ignore[union-attr]
+    assert slept.fact.until - slept.at == 7 * MICROSECONDS  # type: ignore[union-attr,operator]
 
 
 async def test_an_error_the_policy_does_not_name_is_not_retried() -> None:

@@ -143,15 +143,23 @@ class Committer:
         self.commits = 0  # batches written, for tests and benchmarks
 
     def record(
-        self, run: Recorder, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None
+        self,
+        run: Recorder,
+        fact: Fact,
+        taken: Sequence[int] = (),
+        definition: StoredDefinition | None = None,
+        at: int | None = None,
     ) -> Batch:
         """Make a fact part of a run's history, to be durable with the returned batch. Never waits.
 
-        That batch is refused for the run if another run is in the way of it (`keep_apart`)."""
+        `at` is the instant that the fact reckons from, if it names a later one. That batch is refused for the run if
+        another run is in the way of it (`keep_apart`)."""
         if self.failure is not None:
             raise self.failure
         state = run.state
-        seq, at = state.seq + 1, self._clock.now()
+        seq = state.seq + 1
+        if at is None:
+            at = self._clock.now()
         if at < state.updated_at:
             at = state.updated_at
         row = row_of(seq, at, fact)  # before the fold: what cannot be written does not become part of the run

@@ -132,7 +132,13 @@ class LiveRun:
         lost = self.failure is not None or self.is_lost
         return self.ended.is_set() and not lost and self.state.status not in LIVE
 
-    def record(self, fact: Fact, taken: Sequence[int] = (), definition: StoredDefinition | None = None) -> Batch:
+    def record(
+        self,
+        fact: Fact,
+        taken: Sequence[int] = (),
+        definition: StoredDefinition | None = None,
+        at: int | None = None,
+    ) -> Batch:
         """Make a fact part of this run's history (committer.record); unwinds the program of a run that is lost to
         us."""
         if self.stopped is not None and self.stopped in (Stop.FENCED, Stop.LOST):
@@ -141,7 +147,7 @@ class LiveRun:
             raise errors.RunFinishedError(self.state.run_id, self.state.status)
         if self._dropped:
             taken, self._dropped = [*taken, *self._dropped], []
-        batch = self._newest = self._committer.record(self, fact, taken, definition)
+        batch = self._newest = self._committer.record(self, fact, taken, definition, at)
         if batch.is_logged:
             _log(self.state.run_id, fact)
         if self._driven and self.state.pause_requested_at is not None:

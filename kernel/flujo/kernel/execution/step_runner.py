@@ -383,7 +383,7 @@ class StepRunner:
             fact = fact._replace(reenter=True)
         if self._take_redacted(key) or failed.redacted:
             fact = fact._replace(redacted=True)
-        batch = run.record(fact)
+        batch = run.record(fact, at=now)
         if isinstance(fact, events.StepFailed):
             raise errors.StepFailed(key, fact.type, fact.message, fact.attempt)
         logger.info("run %s: %s failed (%s), tried again", state.run_id, key, fact.type)
@@ -431,10 +431,12 @@ class StepRunner:
     # -- waits --------------------------------------------------------------------------------------------------
 
     def _start_waiting(self, key: str, generation: int, wait: Wait) -> None:
-        until = None if wait.seconds is None else self._clock.now() + round(wait.seconds * MICROSECONDS)
+        now = self._clock.now()
+        until = None if wait.seconds is None else now + round(wait.seconds * MICROSECONDS)
         kind = "sleep" if wait.signal is None else "signal"
         reenter = not self._run.only_waits()
-        self._run.record(events.StepWaiting(key, kind, generation, until=until, signal=wait.signal, reenter=reenter))
+        fact = events.StepWaiting(key, kind, generation, until=until, signal=wait.signal, reenter=reenter)
+        self._run.record(fact, at=now)
 
     async def _wait_out(self, key: str, codec: Codec, seconds: float | None = None) -> Any:
         """Wait for what a waiting step waits for, record that it came, and return what it brought.
