@@ -20,6 +20,7 @@ from flujo.kernel import Context, Kernel, Observer, RunFailed, RunInterrupted, R
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunActiveError, StoreError
 from flujo.kernel.ownership import recovery
+from flujo.kernel.ownership.driver import Driver
 from kernel.flows import double, doubling, stuck, waiting
 from kernel.harness import (
     Counter,
@@ -637,3 +638,31 @@ async def test_a_resume_hands_on_what_was_asked_of_other_runs() -> None:
 
         with anyio.fail_after(10):
             assert await kernel.result("other") == "on"
+
+
+async def test_a_resume_that_fails_hands_on_what_was_asked_of_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong behind its look into the inbox; and the run itself can be resumed again."""
+
+    @workflow()
+    async def broken(ctx: Context) -> None:
+        raise ValueError("no")
+
+    backend = TakesOnce()
+    async with Kernel(backend, [waiting, broken]) as kernel, InMemoryBackend(backend.store) as elsewhere:
+        await kernel.start(waiting, run_id="other")
+        await until(kernel, "other", "step_waiting")
+        await (await kernel.start(broken, run_id="r")).wait()
+        await Observer(elsewhere).signal("other", "go", "on")
+        with monkeypatch.context() as without:
+            without.setattr(Driver, "make", _no_memory)
+            with pytest.raises(MemoryError):
+                await kernel.resume("r")
+
+        with anyio.fail_after(10):
+            assert await kernel.result("other") == "on"
+        with pytest.raises(RunFailed, match="no"):
+            await (await kernel.resume("r")).result()
+
+
+def _no_memory(*_: object) -> None:
+    raise MemoryError

@@ -84,6 +84,13 @@ class Inbox:
         self._dropped = {id: run for id, run in self._dropped.items() if id in there}
         self.answer(posts)
 
+    async def take_for(self, uid: str) -> list[Posted]:
+        """Return what is asked of one run, which its caller is about to drive. What is asked of others is answered
+        first: nobody is told of it again, whatever becomes of that run. Raises StoreError."""
+        posts = await self._backend.take()
+        self.answer([posted for posted in posts if posted.uid != uid])
+        return [posted for posted in posts if posted.uid == uid]
+
     def void(self, ids: Collection[int], run: LiveRun) -> None:
         """Leave these to the run, which answers them in a commit that names them."""
         self._taking.update(dict.fromkeys(ids, run))

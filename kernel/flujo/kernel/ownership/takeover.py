@@ -182,7 +182,7 @@ class Takeover:
             run = self._driver.make(state, chosen, owned.token)
             facts = at_recovery(state, self._max_interruptions, cleans_up=chosen.clean_up is not None)
         await self._part(owned, state, facts)
-        batch = self._go_on(run, facts, await self._backend.take())
+        batch = self._go_on(run, facts, await self._inbox.take_for(owned.uid))
         if children := given_up(state):
             self._tasks.spawn(partial(self._cancel_children, owned, children))
         return batch
@@ -280,12 +280,11 @@ class Takeover:
             return
         async with self._released_on_error(claimed):
             await self.sweep([claimed.uid])
-            posts = await self._backend.take()  # those of other runs as well: nobody else is told of them again
-            asked_before = [each for each in posts if each.uid == claimed.uid and each.request.at <= asked_at]
-            void = [each.id for each in asked_before if is_overruled(each.request.kind)]
+            posts = await self._inbox.take_for(claimed.uid)
+            void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
             run = self._driver.make(state, chosen, claimed.token)
-            self._inbox.void(void, run)
             _make_workspace(state, asked)  # not before: a resume that is refused must leave none for the next one
+            self._inbox.void(void, run)  # last: by a run that is never driven nothing is taken
             batch = self._go_on(
                 run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void, is_apart=is_apart
             )
@@ -383,7 +382,7 @@ class Takeover:
             state = await read_state(self._backend, claimed)
             run, facts = await self._cancelled(state, claimed, fact)
             await self._part(claimed, state, facts)
-            posts = [posted for posted in await self._backend.take() if posted.id not in taken]
+            posts = [posted for posted in await self._inbox.take_for(claimed.uid) if posted.id not in taken]
             batch = self._go_on(run, facts, posts, taken=taken)
         assert batch is not None
         await self._require_recorded(batch, claimed)
