@@ -182,6 +182,37 @@ def test_without_colours_there_are_none(terminal: Terminal, screen: Open) -> Non
     assert "failed" in seen.text
 
 
+@pytest.mark.parametrize(("choice", "coloured"), [("never", False), ("always", True)])
+def test_an_option_says_whether_there_are_colours(
+    terminal: Terminal, screen: Open, choice: str, coloured: bool
+) -> None:
+    """Before NO_COLOR and what the terminal is."""
+    terminal.write("fails.yaml", FAILS)
+    variables = {"NO_COLOR": "1"} if coloured else {"FORCE_COLOR": "1"}
+    seen = screen(f"flujoctl run fails.yaml --id f --color {choice}", environment=variables)
+
+    assert seen.end() == 1
+    assert bool(re.search(rb"\x1b\[[0-9;]*3[1-7]m", seen.raw)) is coloured
+
+
+def test_nothing_is_drawn_where_nobody_wants_that(terminal: Terminal, screen: Open) -> None:
+    """A line per event, as in a pipe; the outcome keeps its colour."""
+    terminal.write("fails.yaml", FAILS)
+    seen = screen("flujoctl run fails.yaml --id f --no-progress --color never")
+    assert seen.end() == 1
+    assert b"\x1b" not in seen.raw
+    assert "broken: started" in seen.everything
+
+    watched = screen("flujoctl watch f --no-progress --color never")
+    watched.end()
+    assert b"\x1b" not in watched.raw
+    assert "run_failed" in watched.everything or "failed" in watched.everything
+
+    top = screen("flujoctl top --status failed --no-progress --color never")
+    assert top.end() == 0
+    assert b"\x1b" not in top.raw
+
+
 def test_a_dumb_terminal_has_plain_lines(terminal: Terminal, screen: Open) -> None:
     """No cursor is moved."""
     terminal.write("fails.yaml", FAILS)

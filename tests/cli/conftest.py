@@ -39,7 +39,7 @@ def unlogged() -> Iterator[None]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory in which no store of the outside world is found."""
-    for variable in ("FLUJO_STORE", "NO_COLOR", "FORCE_COLOR", "TERM"):
+    for variable in ("FLUJO_STORE", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(sys, "path", [*sys.path])  # loading a Python workflow adds its folder
     (tmp_path / ".flujo").mkdir()

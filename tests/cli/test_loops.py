@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cli.conftest import Flujoctl
 from flujo.cli.display import LiveDisplay
@@ -123,7 +124,7 @@ def test_a_loop_is_told_on_one_line() -> None:
 def test_a_terminal_counts_items_between_reports() -> None:
     """So that a person sees each of them, however seldom progress is recorded."""
     state = WorkflowState("r", "u")
-    display = LiveDisplay()
+    display = LiveDisplay(Console(stderr=True))
     facts: list[events.Fact] = [
         events.RunCreated("f", "{}", plan=[["a", "d/l"]]),
         events.StepWaiting("a", "items"),

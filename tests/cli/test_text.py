@@ -29,19 +29,28 @@ class Terminal(io.StringIO):
         ({"FORCE_COLOR": "1"}, True, True),
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False),
         ({"TERM": "dumb"}, False, False),
+        ({"CLICOLOR": "0"}, False, False),
+        ({"CLICOLOR": "1"}, True, False),
+        ({"CLICOLOR_FORCE": "1"}, True, True),
+        ({"CLICOLOR_FORCE": "0"}, True, False),
+        ({"CLICOLOR_FORCE": "1", "NO_COLOR": "1"}, False, False),
+        ({"CLICOLOR": "0", "FORCE_COLOR": "1"}, True, True),
     ],
 )
 def test_colours_are_for_those_who_want_them(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], terminal: bool, plain: bool
 ) -> None:
     """NO_COLOR goes before FORCE_COLOR, both before what the stream is."""
-    for name in ("NO_COLOR", "FORCE_COLOR", "TERM"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
     assert has_colour(Terminal()) is terminal
     assert has_colour(io.StringIO()) is plain
+    assert has_colour(io.StringIO(), "always")
+    assert not has_colour(Terminal(), "never")
+    assert has_colour(Terminal(), "auto") is terminal
 
 
 def test_a_status_is_a_word_with_and_without_colour() -> None:

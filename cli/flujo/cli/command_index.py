@@ -132,6 +132,11 @@ SHARED_OPTIONS = (
     ("--store URL", "the store to use, as sqlite:PATH or file:DIR (default: FLUJO_STORE, flujo.toml, .flujo/)"),
     ("-o, --output FORMAT", "table, wide, json, jsonl, yaml or name"),
     ("--time STYLE", "how tables show instants: relative, iso or epoch"),
+    (
+        "--color WHEN",
+        "auto, always or never (default: as NO_COLOR, FORCE_COLOR, CLICOLOR say, or the terminal)",
+    ),
+    ("--no-progress", "draw nothing in place: plain lines on a terminal, as in a pipe"),
     ("-q, --quiet", "show no progress and no notes; list prints ids only"),
     ("-v, --verbose", "show the log; -vv also shows tracebacks"),
     ("-h, --help", "show help and exit"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .session import Session, is_terminal
+from .session import Session
 
 _MANY = 20
 """From so many runs on a terminal shows how far the command is."""
@@ -15,8 +15,8 @@ class Counter:
     """Shows on a terminal how many runs a command is through with, once they are many."""
 
     def __init__(self, session: Session, expected: int | None, word: str = "") -> None:
-        self._is_shown = not session.quiet and is_terminal(sys.stderr) and (expected is None or expected >= _MANY)
-        self._expected, self._word = expected, word
+        self._is_shown = session.draws_on(sys.stderr) and (expected is None or expected >= _MANY)
+        self._session, self._expected, self._word = session, expected, word
         self._progress: Any = None
         self._task: Any = None
 
@@ -32,11 +32,12 @@ class Counter:
         if not self._is_shown:
             return
         if self._progress is None:
-            from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
+            from .display import console_of
+
             columns = [TextColumn(self._word), BarColumn(), TextColumn("{task.completed:.0f} runs")]
-            self._progress = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+            self._progress = Progress(*columns, console=console_of(self._session), transient=True)
             self._task = self._progress.add_task("", total=self._expected)
             self._progress.start()
         self._progress.update(self._task, completed=total)

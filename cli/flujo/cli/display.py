@@ -19,11 +19,11 @@ from flujo.kernel.state import ITEMS, SETTLED
 
 from .event_text import event_line, event_time
 from .live_view import ASCII, SAID, UNICODE, OpenStep, View, drawn, footer_of
-from .session import Session, is_terminal, say
+from .session import Session, has_colour, say
 from .text import COLOURS, is_usage_only
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
 _QUIET_FACTS = (
     events.StepStarted,
@@ -51,7 +51,14 @@ def display_for(session: Session) -> Display:
     """Return the display that fits where stderr goes."""
     if session.quiet:
         return NoDisplay()
-    return LiveDisplay() if is_terminal(sys.stderr) else LineDisplay(session.time)
+    return LiveDisplay(console_of(session)) if session.draws_on(sys.stderr) else LineDisplay(session.time)
+
+
+def console_of(session: Session) -> Console:
+    """Return what draws on stderr, with colours if they are wanted there."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, no_color=not has_colour(sys.stderr, session.color))
 
 
 class NoDisplay:
@@ -110,11 +117,10 @@ class LiveDisplay:
 
     shows_output = True
 
-    def __init__(self) -> None:
-        from rich.console import Console
+    def __init__(self, console: Console) -> None:
         from rich.live import Live
 
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console
         self._marks = UNICODE if self._console.encoding.lower().startswith("utf") else ASCII
         self._view = View()
         self._heard: dict[str, deque[str]] = {}

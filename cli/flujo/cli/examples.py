@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "validate": (
         "flujoctl validate report.yaml approval.yaml",
         "flujoctl validate report.yaml -o json",
+        "flujoctl validate report.yaml -o github  # annotations, in a workflow of GitHub Actions",
     ),
     "tasks": (
         "flujoctl tasks",
@@ -49,6 +50,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl list --workflow report --label team=a -o wide",
         "flujoctl list -q --status waiting  # only ids, for scripts",
         "flujoctl list --status failed --count",
+        "flujoctl list --color always | head -20  # less -R shows them too",
     ),
     "inspect": (
         "flujoctl inspect @last",
@@ -76,6 +78,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "wait": (
         "flujoctl wait report-1",
         "flujoctl wait report-1 --timeout 10m -q",
+        "flujoctl wait report-1 report-2 --for any  # until the first of them has ended",
     ),
     "graph": (
         "flujoctl graph report.yaml",

@@ -32,7 +32,7 @@ from .follower import Follower, alongside
 from .hearing import hearing, show_last_lines, shows_last_lines
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
-from .session import Session, has_colour, say
+from .session import Session, say
 from .sources import from_stored_text
 from .target import ServerTarget
 
@@ -180,7 +180,7 @@ def _print_outcome(session: Session, state: WorkflowState) -> None:
     import sys
 
     if not emit_run(state, session):
-        print(text.outcome(state, colour=has_colour(sys.stdout)))
+        print(text.outcome(state, colour=session.has_colour))
         for line in text.outputs(state):
             print(line)
         sys.stdout.flush()

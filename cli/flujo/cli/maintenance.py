@@ -21,7 +21,7 @@ from flujo.backends import open_backend
 from flujo.kernel import StateBackend
 from flujo.kernel.errors import StoreError, StoreExistsError
 
-from .session import Session, is_terminal, run_async
+from .session import Session, run_async
 from .target import ServerTarget, StoreTarget, discover_store
 
 Result = TypeVar("Result")
@@ -77,14 +77,15 @@ def run_interruptible(function: Callable[[], Coroutine[Any, Any, Result]]) -> Re
 @contextmanager
 def counting(session: Session, what: str) -> Iterator[Counted]:
     """Show a progress bar if stderr is a terminal; `what` is said before the numbers."""
-    if session.quiet or not is_terminal(sys.stderr):
+    if not session.draws_on(sys.stderr):
         yield lambda done, total: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from .display import console_of
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console_of(session), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

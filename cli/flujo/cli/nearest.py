@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from .other_tools import COMMANDS, NOUNS
+from .other_tools import COMMANDS, NOUNS, VALUES
 from .usage import UnknownCommand
 
 _STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
@@ -38,7 +38,8 @@ def nearest_choice(error: click.BadParameter) -> str | None:
     if not isinstance(kind, click.Choice) or given is None:
         return None
     choices = [str(choice) for choice in kind.choices]
-    return nearest(given[1], choices) or next((each for each in choices if given[1].startswith(each)), None)
+    close = nearest(given[1], choices) or next((each for each in choices if given[1].startswith(each)), None)
+    return close or next((VALUES[name] for name in getattr(error.param, "opts", ()) if name in VALUES), None)
 
 
 def _behind_noun(rest: Sequence[str], known: Collection[str]) -> str:

@@ -224,7 +224,6 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "--container": {"logs": Instead("--step")},
     "-c": {"logs": Instead("--step")},
     "--job": {"logs": Instead("--step"), "retry": Instead("--step"), "inspect": Instead("--step")},
-    "--for": {"wait": Instead("", "it returns when runs have ended or are paused", takes_value=True)},
     "--exit-status": {"watch": Instead("", "it ends with the exit code of the run")},
     "--message": {"": Instead("--reason")},
     "-m": {"": Instead("--reason")},
@@ -239,11 +238,17 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "--token": {"": Instead("--token-file")},
     "--dryrun": {"": Instead("--dry-run")},
     "--plan": {"run": Instead("--dry-run")},
-    "--no-color": {"": Instead("", "NO_COLOR=1 before the command turns colours off")},
-    "--color": {"": Instead("", "NO_COLOR and FORCE_COLOR say it", takes_value=True)},
+    "--no-color": {"": Instead("--color never")},
+    "--no-colour": {"": Instead("--color never")},
+    "--colour": {"": Instead("--color")},
+    "--plain": {"": Instead("--no-progress")},
+    "--progress": {"": Instead("--no-progress", takes_value=True)},
 }
 """Options of other tools, by the name of our command or "" for any other, and what stands for each there."""
 
+
+VALUES: Mapping[str, str] = {"--for": "all"}
+"""By option, what stands here for what other tools take there, as in `wait --for=condition=complete`."""
 
 FILTERS: Mapping[str, str] = {
     "status": "--status",

@@ -13,7 +13,7 @@ import click
 
 from . import command_index
 from .nearest import refuse_unknown
-from .session import COMPLETE, Session, say, shared_options, tell
+from .session import COMPLETE, FORMATS, GITHUB, Session, say, shared_options, tell
 from .usage import usage_code
 
 USAGE = 2
@@ -52,7 +52,7 @@ class Program(click.Group):
 program = Program(
     "flujoctl",
     params=[
-        *shared_options(),
+        *shared_options((*FORMATS, GITHUB)),
         click.Option(
             ["--version"],
             is_flag=True,

@@ -24,7 +24,7 @@ from .find_run import find_run
 from .inputs import parse_labels
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
-from .session import Session, has_colour, run_async, say
+from .session import Session, run_async, say
 from .usage import NobodyToAsk
 
 STATUSES = ("completed", "failed", "cancelled", "paused")
@@ -185,7 +185,7 @@ def _preview(session: Session, due: PruneResult) -> None:
     if session.output == "table" and due.runs:
         listed = min(_SHOWN, listed)
         rows = [[run.run_id, run.workflow, run.status] for run in due.runs[:listed]]
-        print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
+        print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=session.has_colour))
     session.note(f"{_amount(due.total, due.bytes)} would be deleted")
     if due.total > listed:
         session.note(f"only the {_runs(listed)} that ended first are listed")

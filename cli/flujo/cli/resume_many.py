@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Unpack
 
@@ -17,7 +16,7 @@ from .follower import Follower
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
 from .resume_run import chosen_workflow
-from .session import Session, has_colour, say
+from .session import Session, say
 from .shared_workspaces import note_shared_workspace
 
 _TOLD = 5
@@ -84,7 +83,7 @@ def _no_announcement(step: StepState) -> None:
 
 def _tell(session: Session, rested: Rested) -> None:
     if session.output == "table" and rested.state is not None and not session.quiet:
-        print(text.outcome(rested.state, colour=has_colour(sys.stdout)), flush=True)
+        print(text.outcome(rested.state, colour=session.has_colour), flush=True)
     elif session.output == "name" and rested.state is not None:
         print(rested.run_id, flush=True)
 

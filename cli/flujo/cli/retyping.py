@@ -159,9 +159,12 @@ def _filtered(option: str, arguments: Sequence[str]) -> list[str] | None:
 
 def _with_value(error: click.BadParameter, meant: str, arguments: Sequence[str]) -> list[str] | None:
     given = re.match(r"'(.*)' is not one of ", error.message)
-    if given is None or given[1] not in arguments:
+    if given is None:
         return None
-    return [meant if word == given[1] else word for word in arguments]
+    ends = (given[1], *(f"{option}={given[1]}" for option in getattr(error.param, "opts", ())))
+    if not set(ends) & set(arguments):
+        return None
+    return [word.removesuffix(given[1]) + meant if word in ends else word for word in arguments]
 
 
 def _ids(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:

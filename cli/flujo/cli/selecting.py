@@ -5,7 +5,6 @@ A command that takes them has a parameter `choice` instead of one for each optio
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -23,7 +22,7 @@ from .connect import reading
 from .find_run import every_run, find_run
 from .inputs import parse_instant, parse_labels
 from .output import emit_all
-from .session import Session, has_colour, say
+from .session import Session, say
 
 if TYPE_CHECKING:
     from flujo.kernel import RunSummary
@@ -287,7 +286,7 @@ def _show(session: Session, found: Sequence[RunSummary], verb: Verb) -> None:
         emit_all([text.summary_object(run, interrupted=False) for run in found], session.output)
     elif found:
         rows = [[run.run_id, run.workflow, run.status] for run in found[:SHOWN]]
-        print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=has_colour(sys.stdout)))
+        print(text.table(("ID", "WORKFLOW", "STATUS"), rows, status=2, colour=session.has_colour))
     shown = f"; the newest {SHOWN} are shown" if session.output == "table" and len(found) > SHOWN else ""
     session.note(f"{verb.word.lower()} would act on {_number(found)}{shown}")
 

@@ -26,6 +26,11 @@ WIDE = "wide"
 
 TIMES = ("relative", "iso", "epoch")
 
+GITHUB = "github"
+"""The value of --output for annotations, as the runners of GitHub Actions read them."""
+
+COLOURS = ("auto", "always", "never")
+
 COMPLETE = "_FLUJOCTL_COMPLETE"
 """The variable by which a shell asks for completions, as click names it."""
 
@@ -45,6 +50,8 @@ class Session:
     output: str = "table"
     is_wide: bool = False
     time: str | None = None
+    color: str | None = None
+    no_progress: bool = False
     quiet: bool = False
     verbosity: int = 0
     complete: Callable[[Sequence[click.Parameter]], None] | None = None
@@ -78,6 +85,15 @@ class Session:
             return getpass.getuser()
         except (OSError, KeyError):  # no name for this number, as in some containers
             return None
+
+    @property
+    def has_colour(self) -> bool:
+        """True if what is printed on stdout is to have colours."""
+        return has_colour(sys.stdout, self.color)
+
+    def draws_on(self, stream: Any) -> bool:
+        """True if something may be drawn in place there, again and again: bars and tables that change."""
+        return not (self.quiet or self.no_progress) and is_terminal(stream)
 
     def note(self, text: str) -> None:
         """Print something that is not the answer on stderr, unless -q is given."""
@@ -148,13 +164,15 @@ def is_terminal(stream: Any) -> bool:
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
-def has_colour(stream: Any) -> bool:
-    """True if colours are wanted: by NO_COLOR and FORCE_COLOR, or else if the stream is a terminal."""
+def has_colour(stream: Any, choice: str | None = None) -> bool:
+    """True if colours are wanted: by --color, else by the variables that others know too, else on a terminal."""
+    if choice in ("always", "never"):
+        return choice == "always"
     if os.environ.get("NO_COLOR"):
         return False
-    if os.environ.get("FORCE_COLOR"):
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
         return True
-    return is_terminal(stream)
+    return is_terminal(stream) and os.environ.get("CLICOLOR") != "0"
 
 
 def run_async(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -169,8 +187,9 @@ def run_async(function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def shared_options() -> list[click.Parameter]:
-    """Return new parameters for one command. They write into the session and are not passed on to its function."""
+def shared_options(formats: Sequence[str] = FORMATS) -> list[click.Parameter]:
+    """Return new parameters for one command, which may have `formats` of its own. They write into the session and are
+    not passed on to its function."""
     help_of = {option.split(",")[0].split()[0]: meaning for option, meaning in command_index.SHARED_OPTIONS}
 
     def remember(context: click.Context, parameter: click.Parameter, value: Any) -> None:
@@ -182,6 +201,8 @@ def shared_options() -> list[click.Parameter]:
         elif value:
             setattr(session, str(parameter.name), value)
 
+    known = list(dict.fromkeys((*FORMATS, WIDE, *formats)))
+
     def option(*names: str, help: str, **settings: Any) -> click.Option:
         return click.Option(names, expose_value=False, callback=remember, help=help, **settings)
 
@@ -192,8 +213,10 @@ def shared_options() -> list[click.Parameter]:
         option("--tls-client-cert", metavar="FILE", help=help_of["--tls-client-cert"]),
         option("--tls-client-key", metavar="FILE", help=help_of["--tls-client-key"]),
         option("--store", metavar="URL", help=help_of["--store"]),
-        option("-o", "--output", metavar="FORMAT", type=click.Choice((*FORMATS, WIDE)), help=help_of["-o"]),
+        option("-o", "--output", metavar="FORMAT", type=click.Choice(known), help=help_of["-o"]),
         option("--time", metavar="STYLE", type=click.Choice(TIMES), help=help_of["--time"]),
+        option("--color", metavar="WHEN", type=click.Choice(COLOURS), help=help_of["--color"]),
+        option("--no-progress", is_flag=True, help=help_of["--no-progress"]),
         option("-q", "--quiet", is_flag=True, help=help_of["-q"]),
         option("-v", "--verbose", "verbosity", count=True, help=help_of["-v"]),
     ]
@@ -207,7 +230,7 @@ class Command(click.Command):
         super().__init__(*args, **settings)
         self.formats = tuple(formats)
         self.own_params = list(self.params)
-        self.params += shared_options()
+        self.params += shared_options(formats)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         session = ctx.find_object(Session)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -14,7 +13,7 @@ from flujo.cli.definition_texts import stored_definition
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import StoredDefinition, StoredRuns, Workflow, WorkflowState
 from flujo.kernel.errors import Difference, RunNotFoundError, StateIncompatibilityError
@@ -115,11 +114,11 @@ def _show_texts(session: Session, state: WorkflowState, stored: StoredDefinition
     if session.output != "table" or stored is None or current.definition is None:
         return
     if changed := list(comparing.line_by_line(stored.text, current.definition.text)):
-        _print_lines([f"--- run {state.run_id}", f"+++ {current.file or current.name}", *changed])
+        _print_lines(session, [f"--- run {state.run_id}", f"+++ {current.file or current.name}", *changed])
 
 
-def _print_lines(lines: Sequence[str]) -> None:
-    colour = has_colour(sys.stdout)
+def _print_lines(session: Session, lines: Sequence[str]) -> None:
+    colour = session.has_colour
     for line in map(text.printable, lines):
         code = COLOURS.get(line[:1]) if colour else None
         print(line if code is None else f"\x1b[{code}m{line}\x1b[0m")
@@ -135,7 +134,7 @@ def _compare(session: Session, one: Told, other: Told) -> int:
         for number, each in enumerate(found):
             between = [""] if number else []
             begins = [f"--- {one[0].run_id} {each.step}", f"+++ {other[0].run_id} {each.step}"]
-            _print_lines([*between, *begins, *each.detail.splitlines()])
+            _print_lines(session, [*between, *begins, *each.detail.splitlines()])
     return 0
 
 

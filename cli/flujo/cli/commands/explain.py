@@ -13,7 +13,7 @@ from flujo.cli.find_run import find_run
 from flujo.cli.foreground import where_to_look
 from flujo.cli.hearing import last_lines, under_heading
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Explanation, RunStatus, Why, WorkflowState
 
 
@@ -35,7 +35,7 @@ def command(session: Session, run_id: str) -> int:
     if state is None:
         emit(explanation.to_dict(), session.output)
         return 0
-    word = text.coloured(explanation.status.value, colour=has_colour(sys.stdout))
+    word = text.coloured(explanation.status.value, colour=session.has_colour)
     print(f"run {explanation.run_id} is {word}")
     for reason in explanation.reasons:
         first, *rest = text.without_lines(reason.text, lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import click
 
@@ -11,7 +10,7 @@ from flujo.cli import graphs, sources
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare, has_colour, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import WorkflowState
 from flujo.kernel.errors import FlujoError, RunNotFoundError, StoreNotFoundError
 from flujo.kernel.programs import StepChoice
@@ -48,7 +47,7 @@ def command(session: Session, target: str, drawing: str, flow: str | None) -> in
 
         print(as_svg(nodes, name))
     elif nodes:
-        print(graphs.as_text(nodes, colour=has_colour(sys.stdout)))
+        print(graphs.as_text(nodes, colour=session.has_colour))
     if not nodes:
         session.note("no step has begun yet")
     return 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.maintenance import own_store, run_interruptible
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare, harmless, has_colour
+from flujo.cli.session import Session, declare, harmless
 from flujo.kernel.backend import Member
 from flujo.kernel.durations import format_duration
 
@@ -42,7 +41,7 @@ def show(session: Session, members: Sequence[Member]) -> None:
         emit_all([each._asdict() for each in members], session.output)
     elif members:
         rows = [_row(each) for each in members]
-        print(text.table(HEAD, rows, status=2, colour=has_colour(sys.stdout)))
+        print(text.table(HEAD, rows, status=2, colour=session.has_colour))
     else:
         session.note("no kernel has this store open; to have one: flujoctl serve")
 

@@ -15,7 +15,7 @@ from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
 from flujo.cli.repetition import find_repetition
-from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
+from flujo.cli.session import Session, declare, is_terminal, run_async
 from flujo.cli.shared_workspaces import note_shared_workspace
 from flujo.kernel import RunStatus, StepState, StoredDefinition, SystemClock, WorkflowState
 from flujo.kernel.api import state_as_of
@@ -124,7 +124,7 @@ def _show_definition(session: Session, state: WorkflowState, stored: StoredDefin
 
 
 def _show_run(session: Session, state: WorkflowState, around: Surroundings, is_idle: bool, now: int) -> None:
-    colour = has_colour(sys.stdout)
+    colour = session.has_colour
     word = text.coloured(text.status_word(state.status, interrupted=is_idle), colour=colour)
     print(f"{'run':<11}{state.run_id}\n{'status':<11}{word}")
     relative, wide = is_terminal(sys.stdout), session.is_wide
@@ -171,11 +171,11 @@ def _show_step(session: Session, state: WorkflowState, name: str, now: int) -> N
     elif session.output != "table":
         emit(step.to_dict(), session.output)
     else:
-        _print_step(step, now)
+        _print_step(step, now, colour=session.has_colour)
 
 
-def _print_step(step: StepState, now: int) -> None:
-    print(text.table(HEAD, [text.step_row(step, now)], status=1, colour=has_colour(sys.stdout)))
+def _print_step(step: StepState, now: int, *, colour: bool) -> None:
+    print(text.table(HEAD, [text.step_row(step, now)], status=1, colour=colour))
     if step.redacted:
         print("redacted: secrets were cut out of what is recorded and logged of it; *** stands for each")
     if step.output_json is not None:

@@ -14,7 +14,7 @@ from flujo.cli.connect import asking
 from flujo.cli.find_run import every_run
 from flujo.cli.output import emit, emit_all
 from flujo.cli.selecting import RunChoice, choosing
-from flujo.cli.session import Session, declare, has_colour, is_terminal
+from flujo.cli.session import Session, declare, is_terminal
 from flujo.kernel.backend import Order
 from flujo.kernel.clock import SystemClock
 
@@ -120,4 +120,4 @@ def _show(session: Session, runs: Sequence[tuple[RunSummary, bool]], now: int) -
         ]
         head = [*HEAD, *(WIDE_HEAD if session.is_wide else ())]
         head[4] = "AGE" if style == "relative" else "CREATED"
-        print(text.table(head, rows, status=2, colour=has_colour(sys.stdout)))
+        print(text.table(head, rows, status=2, colour=session.has_colour))

@@ -14,7 +14,7 @@ from flujo.cli import failures, text
 from flujo.cli.connect import reading
 from flujo.cli.output import emit_all
 from flujo.cli.selecting import RunChoice, choosing
-from flujo.cli.session import Session, declare, has_colour, is_terminal, run_async
+from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import RunStatus, RunSummary, StoredRuns, SystemClock
 from flujo.kernel.durations import MICROSECONDS, format_duration
 from flujo.kernel.state import LIVE
@@ -44,7 +44,7 @@ def command(session: Session, interval: float, choice: RunChoice) -> int:
     Options choose among them, and --status among all runs. Off a terminal, or with another output than a table, the
     runs are shown once.
     """
-    is_live = session.output == "table" and not session.quiet and is_terminal(sys.stdout)
+    is_live = session.output == "table" and session.draws_on(sys.stdout)
 
     async def show() -> None:
         async with reading(session.target) as runs:
@@ -81,7 +81,7 @@ async def _redraw(session: Session, runs: StoredRuns, choice: RunChoice, interva
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             size = shutil.get_terminal_size()
-            lines = _lines(await _look(runs, choice, max(1, size.lines - 4)), colour=has_colour(sys.stdout))
+            lines = _lines(await _look(runs, choice, max(1, size.lines - 4)), colour=session.has_colour)
             text = Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop")
             live.update(text, refresh=True)
             await anyio.sleep(interval)
@@ -94,7 +94,7 @@ def _print(session: Session, snapshot: Snapshot) -> None:
     elif session.output != "table":
         emit_all([text.summary_object(run, interrupted=idle) for run, idle in snapshot.runs], session.output)
     else:
-        print("\n".join(_lines(snapshot, colour=has_colour(sys.stdout))))
+        print("\n".join(_lines(snapshot, colour=session.has_colour)))
 
 
 def _lines(snapshot: Snapshot, *, colour: bool) -> list[str]:

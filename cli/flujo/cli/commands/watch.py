@@ -121,7 +121,7 @@ def _watch_all(
 
 
 async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int, *, no_wait: bool) -> int:
-    is_live = session.output == "table" and is_terminal(sys.stdout) and is_terminal(sys.stderr)
+    is_live = session.output == "table" and all(map(is_terminal, (sys.stdout, sys.stderr))) and not session.no_progress
     display = display_for(session) if is_live else NoDisplay()
 
     def show(event: Event, state: WorkflowState) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,7 @@ from flujo.cli.connect import connected
 from flujo.cli.maintenance import run_interruptible
 from flujo.cli.nearest import nearest
 from flujo.cli.output import emit, emit_all
-from flujo.cli.session import Session, declare, harmless, has_colour
+from flujo.cli.session import Session, declare, harmless
 from flujo.cli.target import ServerTarget
 from flujo.kernel.errors import WorkflowNotFoundError
 
@@ -70,7 +69,7 @@ def _show(session: Session, workflow: ServedWorkflow) -> None:
     elif workflow.definition is not None:
         print(harmless(workflow.definition.rstrip("\n")))
     elif workflow.plan is not None:
-        print(graphs.as_text(graphs.of_plan(workflow.plan, {}), colour=has_colour(sys.stdout)))
+        print(graphs.as_text(graphs.of_plan(workflow.plan, {}), colour=session.has_colour))
     else:
         inputs = ", ".join(workflow.inputs) or "no inputs of its own"
         print(harmless(f"{workflow.name} is a program, which decides as it goes; it takes {inputs}"))

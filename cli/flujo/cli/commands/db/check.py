@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from flujo.backends import open_backend
 from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.connect import connected
 from flujo.cli.maintenance import counting, run_interruptible, store_or_server
 from flujo.cli.output import emit, emit_all
-from flujo.cli.session import Session, declare, has_colour
+from flujo.cli.session import Session, declare
 from flujo.cli.target import ServerTarget
 from flujo.kernel.checking import Report, check
 
@@ -58,7 +56,7 @@ def _show(session: Session, report: Report) -> None:
 def _print(session: Session, report: Report) -> None:
     if report.findings:
         rows = [[each.severity.value, each.run_id or "-", each.text] for each in report.findings]
-        print(text.table(("WHAT", "RUN", ""), rows, status=0, colour=has_colour(sys.stdout)))
+        print(text.table(("WHAT", "RUN", ""), rows, status=0, colour=session.has_colour))
         print()
     print(f"{_count(report.runs, 'run')}, {_count(report.events, 'event')}: {_verdict(report)}")
     if report.interrupted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from flujo.cli import text
 from flujo.cli.commands.db import COMMANDS
 from flujo.cli.maintenance import counting, run_interruptible, writing
 from flujo.cli.output import emit
-from flujo.cli.session import Session, declare, has_colour
+from flujo.cli.session import Session, declare
 from flujo.kernel import RunFilter, RunStatus
 from flujo.kernel.errors import without_password
 from flujo.kernel.transfer import CopyResult, copy_runs
@@ -79,7 +78,7 @@ def _real(path: Path) -> str:
 def _print(session: Session, copied: CopyResult, target: str) -> None:
     if copied.refusals:
         rows = [["left out", refusal.run_id, refusal.text] for refusal in copied.refusals]
-        print(text.table(("", "RUN", "WHY"), rows, status=0, colour=has_colour(sys.stdout)))
+        print(text.table(("", "RUN", "WHY"), rows, status=0, colour=session.has_colour))
         print()
     told = [f"{copied.created} copied"]
     if copied.unchanged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from flujo.cli import text
 from flujo.cli.commands.limits import COMMANDS
 from flujo.cli.maintenance import own_store, run_interruptible
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare, harmless, has_colour
+from flujo.cli.session import Session, declare, harmless
 from flujo.kernel.backend import FleetLimit, SlotUse
 from flujo.kernel.durations import format_duration
 
@@ -39,7 +38,7 @@ def command(session: Session) -> int:
         emit_all([_as_data(each) for each in limits], session.output)
     elif limits:
         rows = [row for each in limits for row in _rows(each)]
-        print(text.table(HEAD, rows, status=2, colour=has_colour(sys.stdout)))
+        print(text.table(HEAD, rows, status=2, colour=session.has_colour))
     else:
         session.note("no limit of all kernels is set; to have one: flujoctl limits set NAME N")
     return 0
