@@ -1123,3 +1123,28 @@ async def test_a_healthy_store_logs_nothing(
         await heir.prune(RunFilter(), limit=9, dry_run=False)
 
     assert caplog.records == []
+
+
+# -- hard links ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["the store", "the copy"])
+async def test_a_copy_of_hard_links_is_a_store_of_its_own(
+    path: Path, tmp_path: Path, open_store: Open, first: str
+) -> None:
+    """As `cp -al` and rsnapshot make one: whichever is written to first, nothing of that is in the other."""
+    store = await open_store("one")
+    first_run, other = await create(store, creation("a"), creation("b", owner=None))
+    copied = tmp_path / "copied"
+    shutil.copytree(path, copied, copy_function=os.link)
+    shutil.rmtree(copied / "kernels")
+    copy = await open_store("two", copied)
+    for handle in [store, copy] if first == "the store" else [copy, store]:
+        run = await handle.claim("a") if handle is copy else first_run
+        assert await handle.append([following(run, steps_done=3 if handle is copy else 2)]) == {}
+    await store.delete("b", other.uid)
+    there, here = await open_store(None), await open_store(None, copied)
+
+    assert [sorted(await listed(each)) for each in (there, here)] == [["a"], ["a", "b"]]
+    assert [(await each.load("a")).steps_done for each in (there, here)] == [2, 3]
+    assert [await each.integrity() for each in (there, here)] == [[], []]

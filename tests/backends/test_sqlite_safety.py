@@ -515,6 +515,57 @@ async def test_a_network_file_system_is_refused(
     assert not path.parent.exists()
 
 
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+async def test_a_file_that_is_mounted_by_itself_is_refused(
+    path: Path, tmp_path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch, owner: str | None
+) -> None:
+    """As containers may be given one: the log of that name is not the log of the other, and goes with the container."""
+    await (await open_store("before")).close()
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 1 254:1 / / rw - ext4 /dev/vda1 rw\n23 22 254:1 /state.db {path} rw - ext4 /dev/vda1 rw\n")
+    monkeypatch.setattr(filesystems, "MOUNTS", table)
+    before = contents(path.parent)
+    with pytest.raises(StoreError, match="mounted by itself") as caught:
+        await open_store(owner)
+
+    assert str(path.parent) in caught.value.hints[0]
+    assert contents(path.parent) == before
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+@pytest.mark.parametrize("is_busy", [False, True], ids=["at rest", "in use"])
+async def test_a_file_with_two_names_is_refused(
+    path: Path, tmp_path: Path, open_store: Open, owner: str | None, is_busy: bool
+) -> None:
+    """Under either of them: a log lies beside each, and two processes that use one each damage runs that the other has
+    acknowledged. What the hints say is done, and the store can be opened again."""
+    used = await open_store("before")
+    if not is_busy:
+        await used.close()
+    other = tmp_path / "other.db"
+    os.link(path, other)
+    before = contents(tmp_path)
+    for name in (other, path):
+        with pytest.raises(StoreError, match=r"2 names \(hard links\)") as caught:
+            await open_store(owner, name)
+        assert f"-samefile {name}" in caught.value.hints[0]
+    assert contents(tmp_path) == before
+    other.unlink()
+
+    await open_store(owner)
+
+
+@pytest.mark.parametrize("ending", [".replacing", ".replaced", ".12345678.unfinished"])
+async def test_the_names_that_a_restore_or_a_backup_leaves_when_it_dies_do_no_harm(
+    path: Path, open_store: Open, ending: str
+) -> None:
+    """Nobody uses the database under those."""
+    await (await open_store("before")).close()
+    os.link(path, f"{path}{ending}")
+
+    await open_store("one")
+
+
 async def test_the_file_system_is_found_on_this_host(path: Path) -> None:
     """Where the host lists its mounts, the file system of a path is known."""
     known = filesystems.type_of(path)

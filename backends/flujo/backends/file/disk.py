@@ -77,6 +77,12 @@ class Disk:
             os.close(file)
         self.rename(unfinished, path)
 
+    def make_own(self, path: Path) -> None:
+        """Make a file that has other names a file of its own: one of those is in a copy of the store that was made of
+        hard links, and what is written here is not to be there."""
+        self.replace(path, content_of(path))
+        self.sync_folder(path.parent)
+
     # -- names --------------------------------------------------------------------------------------------------
 
     def make_folder(self, path: Path) -> None:

@@ -172,13 +172,25 @@ class Index:
         data = b"".join(map(encode, notes))
         file = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.fstat(file).st_size > self._position:
+            found = os.fstat(file)
+            if found.st_nlink > 1:
+                self._make_own(data)
+                return
+            if found.st_size > self._position:
                 self._disk.cut(file, self._position)  # a line that a dying writer has begun
             self._disk.write(file, data, self._position)
         finally:
             os.close(file)
         self._position += len(data)
         self.lines += len(notes)
+
+    def _make_own(self, data: bytes) -> None:
+        """Add lines to a file that has another name in a copy of the store, and only to the one in this place."""
+        assert self._file is not None
+        read, lines = read_at(self._file, self._position, 0), self.lines + data.count(b"\n")
+        self._disk.replace(self._path, read + data, sync=False)
+        self.open()
+        self._position, self.lines = len(read) + len(data), lines
 
     def rewrite(self, notes: Sequence[Note]) -> None:
         """Put a new index into place that says just this; needs the store lock."""

@@ -113,8 +113,7 @@ class Writer:
         try:
             for extension in extensions:
                 self._blobs.add(self._paths.runs / extension.entry.folder, extension.blobs)
-                path = self._paths.runs / extension.entry.folder / JOURNAL
-                files.append(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
+                files.append(self._open_own_journal(extension.entry))
                 self._cut_torn_end(files[-1], extension.entry)
                 self._disk.write(files[-1], extension.line, extension.entry.length)
             for file in files:
@@ -131,6 +130,15 @@ class Writer:
         finally:
             for file in files:
                 os.close(file)
+
+    def _open_own_journal(self, entry: Entry) -> int:
+        path = self._paths.runs / entry.folder / JOURNAL
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(file).st_nlink == 1:
+            return file
+        os.close(file)
+        self._disk.make_own(path)
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def _cut_torn_end(self, file: int, entry: Entry) -> None:
         """Remove what a crash has left of a record."""

@@ -198,12 +198,17 @@ class SQLiteBackend(StateBackend):
     async def _find_schema(self) -> int | None:
         """Return the schema of the store, None if there is none; raises what `files.find` raises."""
         try:
-            return await self._block(files.find, self._files)
-        except (CorruptStoreError, sqlite3.DatabaseError):
+            return await self._block(self._find_file)
+        except (StoreError, sqlite3.DatabaseError):
             if not files.may_be_moving(self._files):
                 raise
         async with self._locked():
-            return await self._block(files.find, self._files)
+            return await self._block(self._find_file)
+
+    def _find_file(self) -> int | None:
+        schema = files.find(self._files)
+        files.require_one_name(self._files)
+        return schema
 
     async def _open_writer(self) -> Database:
         """Make the store if there is none, connect to it and, for an owner, be alive."""

@@ -19,11 +19,12 @@ import sqlite3
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
-from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError
+from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError, StoreError
 from flujo.kernel.trust import make_own_folder, open_own, remove_own, require_own_file, require_own_folder, write_own
 
 from . import schema
@@ -126,6 +127,42 @@ def _require_own(places: StoreFiles) -> None:
     require_own_folder(places.kernels, places.database)
     for file in (*places.logs, places.beside("-shm")):
         require_own_file(file, places.database)
+
+
+def require_one_name(places: StoreFiles) -> None:
+    """Raise StoreError for a database that has a second name, as a hard link: SQLite keeps a log, and flujo its locks,
+    beside each name, so processes that come by different ones write over each other, and neither notices.
+
+    Looks more than once; a verdict on a store that `may_be_moving` needs the store lock, as that of `find`."""
+    try:
+        found = places.database.stat()
+    except FileNotFoundError:
+        return
+    others = found.st_nlink - 1
+    if others > 0 and others > sum(_is_name_of(found, path) for path in _passing_names(places)):
+        name = quote(str(places.database))
+        raise StoreError(
+            places.store,
+            f"its file has {found.st_nlink} names (hard links), and SQLite keeps a log beside each of them; "
+            "nothing was changed",
+            [
+                f"find / -xdev -samefile {name} 2>/dev/null  # its names; remove all but the one that processes use",
+                f"or, if no process uses any of them: cp {name} {name}.own && mv {name}.own {name}",
+            ],
+        )
+
+
+def _passing_names(places: StoreFiles) -> Sequence[Path]:
+    """Names that a restore or a backup gives a database for a moment, and leaves if it dies."""
+    unfinished = places.database.parent.glob(f"{escape(places.database.name)}.*.unfinished")
+    return [places.beside(".replacing"), places.beside(".replaced"), *unfinished]
+
+
+def _is_name_of(found: os.stat_result, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), found)
+    except FileNotFoundError:
+        return False
 
 
 def may_be_moving(places: StoreFiles) -> bool:

@@ -4,6 +4,8 @@ The processes of a store share the index of the log through memory (PATH-shm), a
 two hosts the same memory: each would be sure to be alone, and the store would be lost. One host alone would get by on
 most, but nothing here can know that it is alone, so there is no way around the refusal.
 
+For the same reason a database is refused that is mounted as a single file, as with `docker run -v state.db:/state.db`.
+
 Only Linux says what is mounted where in a file that can be read; elsewhere nothing is refused.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from flujo.kernel.errors import StoreError
 
@@ -30,14 +33,22 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def require_local(store: str, database: Path) -> None:
-    """Raise StoreError if a store at this path, which is absolute and without links, would be on a network."""
-    kind = type_of(database)
+    """Raise StoreError if a store at this path, which is absolute and without links, would be on a network, or if only
+    the file is mounted there: its log and its locks would be elsewhere than those of other processes."""
+    mounts = _mounts()
+    kind = type_at(mounts, str(database))
     if kind is not None and is_network(kind):
         raise StoreError(
             store,
             f"it would be on a network file system ({kind}), where processes cannot share SQLite's log; "
             "nothing was changed",
             ["put the store on a local disk: --store sqlite:/var/lib/NAME/state.db"],
+        )
+    if str(database) in (point for point, _ in _mounted(mounts)) and not database.is_dir():
+        raise StoreError(
+            store,
+            "the file is mounted by itself, without the log and the locks that lie beside it; nothing was changed",
+            [f"mount the folder that it is in, as with docker run -v FOLDER:{quote(str(database.parent))}"],
         )
 
 
