@@ -588,6 +588,8 @@ def test_a_forced_delete_gives_others_the_time_to_act(loop: Loop) -> None:
         pytest.param(17959391930810, id="an unchanged program that is paused as a changed one"),
         pytest.param(32430129, id="a task whose cancel asyncio.wait_for has swallowed, and that sleeps on"),
         pytest.param(32930264, id="a clock that is put right before a failed child is tried again"),
+        pytest.param(420001421, id="a signal of another run, taken with a resume"),
+        pytest.param(420006584, id="a parent that was taken over, and its child that was cancelled since"),
         pytest.param(9944, id="a child whose parent has ended in another kernel that closed before it could say so"),
     ],
 )

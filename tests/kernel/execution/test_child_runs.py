@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import (
@@ -1009,6 +1010,34 @@ async def test_a_run_with_a_child_at_work_is_not_deleted() -> None:
         await kernel.delete("r", force=True)
 
     assert set(harness.store.runs) == set()
+
+
+async def test_a_parent_that_was_taken_over_does_not_resume_the_child_that_its_next_owner_has_cancelled() -> None:
+    """Its old kernel, which has nothing to record, learns by looking that it has lost the parent. It resumed the child,
+    which was cancelled for the end of its parent, and so on without an end."""
+    harness = Harness(JumpingClock())
+    child = waiting()
+    parent = calling(child)
+
+    async with harness.kernel(parent, child) as first, harness.kernel(child) as other:
+        await first.start(parent, run_id="r")
+        await both_wait(harness)
+        await move(first, other)
+        harness.store.alive.discard(first.id)
+        async with harness.kernel(parent, child) as second:
+            with anyio.fail_after(10):
+                while harness.summary("r").owner != second.id:
+                    await checkpoint()
+                harness.store.alive.add(first.id)
+
+                await second.cancel("r", "enough")
+
+                for kernel in (second, first):
+                    with pytest.raises(RunCancelled):
+                        await kernel.result("r")
+                await first.wait("r.child")
+
+    assert harness.types("r.child").count("run_resumed") == 1  # by `move`
 
 
 async def both_wait(harness: Harness) -> None:

@@ -207,7 +207,9 @@ class ChildRuns:
                 await self._second()  # somebody else has it, and does not run it
             elif state.status is RunStatus.FAILED or not was_abandoned(state.cancel_reason, parent_id):
                 return state
-            # Otherwise its parent had given it up, and was resumed before the child had stopped.
+            # Otherwise its parent had given it up, and was resumed before the child had stopped; or it has done so in
+            # another kernel, which owns it now. A child resumed here would be cancelled again, and so on for ever.
+            await self._require_owned(parent)
             await self._resume(parent_id, child)
 
     async def _retry_until_available(self, parent: LiveRun, ask: Callable[[], Awaitable[Result]]) -> Result:
@@ -224,6 +226,19 @@ class ChildRuns:
                 await self._second()
             if parent.stopped is not None:
                 await parent.unwind()
+
+    async def _require_owned(self, parent: LiveRun) -> None:
+        """Leave the program of a parent that another kernel has taken over, which this one learns by its next write
+        only."""
+        try:
+            summary = await self._kernel.backend.load(parent.state.run_id)
+        except RunNotFoundError:
+            is_ours = False
+        else:
+            is_ours = (summary.uid, summary.token) == (parent.uid, parent.token)
+        if not is_ours:
+            parent.stop(Stop.FENCED)
+            await parent.unwind()
 
     async def _second(self) -> None:
         await self._kernel.clock.sleep_until(self._kernel.clock.now() + MICROSECONDS)
