@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-postgres bench-peers torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-clients bench-postgres bench-peers torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -63,6 +63,9 @@ proto-release: $(VENV)/.dev ## make the contract as it is now the one that later
 
 proto-clients: $(VENV)/.dev ## generate the code of the clients whose tools are here (ARGS=--check: only say whether it is fresh)
 	$(BIN)/python clients/generate.py $(ARGS)
+
+bench-clients: $(VENV)/.dev ## measure how long clients take to follow 5,000 stored events, beside a bare stream (ARGS=go: one of them)
+	$(BIN)/python clients/build.py --measure $(ARGS)
 
 clients: $(VENV)/.dev ## build, check and try the clients in all languages, or: make clients ARGS='go --over unix'
 	$(BIN)/python clients/build.py $(ARGS)

@@ -3,6 +3,7 @@
 make clients                                   # every language: one whose tools are missing is an error
 clients/build.py --present --over unix         # those whose tools are here, over one transport
 clients/build.py go --only 3                   # one, with one behaviour
+make bench-clients                             # how long each takes to follow many events, beside a bare stream
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--present", action="store_true", help="leave out languages whose tools are not here")
     parser.add_argument("--over", action="append", default=[], help="transports (default: all)")
     parser.add_argument("--only", action="append", default=[], help="numbers of behaviours (default: all)")
+    parser.add_argument("--measure", action="store_true", help="measure follows instead of trying behaviours")
     asked = parser.parse_args(arguments)
     names = asked.languages or [*PYTHON, *LANGUAGES]
     missing = {tool for name in names if name in LANGUAGES for tool in LANGUAGES[name].tools if not shutil.which(tool)}
@@ -92,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     names = [name for name in names if name not in LANGUAGES or not missing & set(LANGUAGES[name].tools)]
     built = [name for name in names if name not in LANGUAGES or build(name)]
     chosen = [f"--over={each}" for each in asked.over] + [f"--only={each}" for each in asked.only]
+    chosen += ["--measure"] * asked.measure
     tried = subprocess.run(
         [sys.executable, "-m", "conformance", *built, *chosen], env={**os.environ, "PYTHONPATH": str(CLIENTS)}
     )

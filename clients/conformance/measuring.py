@@ -17,23 +17,38 @@ from flujo.v1 import run_service_pb2_grpc
 from .behaviours import LONG_RUN
 from .driving import Driver
 
-ROUNDS = 7
-WARM = 2
+ROUNDS = 15
+WARM = 3
 """Rounds that are not counted: the first calls of a program are slow in every language."""
+MOST_TIMES = 2.5
+"""What a follow of a server's run may take, beside the bare stream that the same program reads next to it."""
 
 
-class Times(NamedTuple):
-    """Seconds, as medians: to follow a server's run, to follow ready-made batches, and to read these and no more."""
+class Round(NamedTuple):
+    """Seconds, one after the other: to follow a run, to follow ready-made batches, and to read these and no more."""
 
-    events: int
     follow: float
     ready: float
     bare: float
 
+
+class Times(NamedTuple):
+    """How long all rounds took."""
+
+    events: int
+    rounds: Sequence[Round]
+
+    @property
+    def times(self) -> float:
+        """The median, over the rounds, of how many times the bare stream a follow takes."""
+        return median(each.follow / each.bare for each in self.rounds)
+
     def __str__(self) -> str:
-        follow, ready, bare = (f"{1000 * seconds:.0f} ms" for seconds in self[1:])
-        ratios = f"{self.follow / self.bare:.1f} and {self.ready / self.bare:.1f} times"
-        return f"{self.events} events: followed {follow}, ready-made {ready}, bare {bare}: {ratios}"
+        follow, ready, bare = (f"{1000 * median(seconds):.0f} ms" for seconds in zip(*self.rounds, strict=True))
+        pairs = sorted(each.follow / each.bare for each in self.rounds)
+        spread = f"{self.times:.2f} times the bare stream (of {len(pairs)} pairs {pairs[0]:.2f} to {pairs[-1]:.2f})"
+        own = f"ready-made {median(each.ready / each.bare for each in self.rounds):.2f}"
+        return f"{self.events} events followed in {follow}, ready-made in {ready}, bare in {bare}: {spread}, {own}"
 
 
 async def batches(address: str) -> list[bytes]:
@@ -67,13 +82,14 @@ async def measured(driver: Driver, address: str, bare: str) -> Times:
     """Let a driver follow the long run, follow the ready-made stream, and read that one, by turns."""
     await driver.call("open", client="follow", address=address)
     await driver.call("open", client="ready", address=bare)
-    found: dict[str, list[float]] = {"follow": [], "ready": [], "bare": []}
-    events = 0
-    for _ in range(WARM + ROUNDS):
-        for what, seconds in found.items():
+    rounds, events = [], set()
+    for number in range(WARM + ROUNDS):
+        seconds: dict[str, float] = {}
+        for what in Round._fields if number % 2 else reversed(Round._fields):
             client = "follow" if what == "follow" else "ready"
             answer = await driver.call("time", client=client, run_id=LONG_RUN, bare=what == "bare")
-            seconds.append(answer["seconds"])
-            events = answer["events"]
-    follow, ready, bare_seconds = (median(seconds[WARM:]) for seconds in found.values())
-    return Times(events, follow, ready, bare_seconds)
+            seconds[what] = answer["seconds"]
+            events.add(answer["events"])
+        rounds.append(Round(**seconds))
+    [count] = events
+    return Times(count, rounds[WARM:])
