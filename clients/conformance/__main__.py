@@ -18,7 +18,7 @@ from flujo.kernel.errors import FlujoError
 
 from .behaviours import BEHAVIOURS, Failed, NotHere, Trial, prepare, prepare_long_run, title
 from .driving import CallError, Driver, DriverError, driving
-from .measuring import bare_server, batches, measured
+from .measuring import MOST_TIMES, bare_server, batches, measured
 from .newer import newer_server
 from .serving import HERE, TRANSPORTS, Server, serving
 
@@ -139,7 +139,8 @@ async def main(languages: Sequence[str], transports: Sequence[str], numbers: Seq
 
 
 async def measure(languages: Sequence[str]) -> int:
-    """Print how long each language takes to follow many stored events."""
+    """Print how long each language takes to follow many stored events; returns 1 if one takes too long."""
+    slow: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="flujo-"))
     try:
         async with serving("unix", folder) as server:
@@ -149,10 +150,13 @@ async def measure(languages: Sequence[str]) -> int:
             async with bare_server(await batches(address), folder) as bare:
                 for language in languages:
                     async with driving(COMMANDS[language], folder) as driver:
-                        print(f"{language:9}{await measured(driver, address, bare)}", flush=True)
+                        times = await measured(driver, address, bare)
+                    print(f"{language:9}{times}", flush=True)
+                    slow += [language] * (times.times > MOST_TIMES)
     finally:
         shutil.rmtree(folder)
-    return 0
+    print(f"more than {MOST_TIMES} times: {', '.join(slow) or 'none'}")
+    return min(len(slow), 1)
 
 
 def asked() -> argparse.Namespace:

@@ -26,6 +26,9 @@ LONG_RUN = "long-run"
 LONG_RUN_EVENTS = 5000
 FOLLOWS = 300
 OUTPUT_BYTES = 3 * 1024 * 1024
+MOST_STARTS = 1000
+LARGE_STARTS, LARGE_START_BYTES = 50, 150_000
+"""Together they are more than one message of gRPC has room for."""
 SOON = 5.0
 """Seconds in which what ought to happen at once has happened, on a machine that is busy."""
 
@@ -401,6 +404,50 @@ async def acting(trial: Trial) -> None:
     require_equal("the reason", error.reason, "RUN_NOT_FOUND")
 
 
+async def many_starts(trial: Trial) -> None:
+    """many starts in one call have an outcome each, in their order"""
+    first, other, unnamed = (trial.run_id(f"starts-{name}") for name in ("first", "other", "unnamed"))
+    asked = [
+        {"workflow": "echoing", "inputs": '{"value": 9007199254740993}', "run_id": first, "labels": {"of": "starts"}},
+        {"workflow": "no such workflow"},
+        {"workflow": "echoing", "run_id": "no id!"},
+        {"workflow": "echoing", "inputs": '{"value": 2}', "run_id": first},
+        {"workflow": "echoing", "request_id": unnamed},
+        {"workflow": "echoing", "run_id": other},
+    ]
+    for created in (True, False):
+        outcomes = (await trial.driver.call("starts", starts=asked))["outcomes"]
+        made = [(each.get("run_id"), each["created"]) for each in outcomes if "error" not in each]
+        require_equal("the runs", (made[0], made[2]), ((first, created), (other, created)))
+        require_equal("whether the one without an id is new", made[1][1], created)
+        errors = [CallError(outcomes[number]["error"]) for number in (1, 2, 3)]
+        require_error(errors[0], "NOT_FOUND", "WORKFLOW_NOT_FOUND")
+        require(errors[0].hints, "nothing is said that helps")
+        require_error(errors[1], "INVALID_ARGUMENT", "INVALID_FIELD")
+        require(errors[1].fields in (["run_id"], ["run id"]), f"the fields are {errors[1].fields}")
+        require_error(errors[2], "ALREADY_EXISTS", "RUN_EXISTS")
+    answer = await trial.driver.call("wait", run_id=first)
+    require_equal("the output", answer["output"], "9007199254740993")
+    require_equal("the label", dict((await trial.judge.inspect(first)).labels), {"of": "starts"})
+
+
+async def very_many_starts(trial: Trial) -> None:
+    """many starts may be large, and may all be refused"""
+    ids = [trial.run_id(f"large-{number:02}") for number in range(LARGE_STARTS)]
+    inputs = json.dumps({"value": "é" * (LARGE_START_BYTES // 2)}, ensure_ascii=False)
+    asked = [{"workflow": "echoing", "inputs": inputs, "run_id": run_id} for run_id in ids]
+    outcomes = (await trial.driver.call("starts", starts=asked))["outcomes"]
+    require_equal("the runs", outcomes, [{"run_id": run_id, "created": True} for run_id in ids])
+    refusals = (await trial.driver.call("starts", starts=[{"workflow": "x" * 150}] * MOST_STARTS))["outcomes"]
+    reasons = {CallError(each["error"]).reason for each in refusals}
+    require_equal("the reasons", (len(refusals), reasons), (MOST_STARTS, {"WORKFLOW_NOT_FOUND"}))
+    call = trial.driver.call("starts", starts=[{"workflow": "echoing"}] * (MOST_STARTS + 1))
+    error = await refused(call, "one start too many")
+    require_error(error, "INVALID_ARGUMENT", "INVALID_FIELD")
+    require_equal("the fields", error.fields, ["starts"])
+    require_equal("the outcomes of none", await trial.driver.call("starts", starts=[]), {"outcomes": []})
+
+
 BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     start_twice,
     other_input,
@@ -424,6 +471,8 @@ BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     error_details,
     many_follows,
     acting,
+    many_starts,
+    very_many_starts,
 )
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, cast
+
+import grpc
 
 from flujo.client.blocking import Client
 from flujo.kernel.errors import FlujoError
+from flujo.v1 import run_service_pb2, run_service_pb2_grpc
 
-from .python_commands import client_options, commands, say, settled, told, values
+from .python_commands import client_options, commands, new_runs, say, settled, told, told_outcomes, values
 
 
 class Driver:
@@ -19,12 +23,14 @@ class Driver:
     def __init__(self, open_clients: ExitStack) -> None:
         self._open_clients = open_clients
         self._clients: dict[str, Client] = {}
+        self._addresses: dict[str, str] = {}
 
     def answer(self, do: str, parts: dict[str, Any]) -> Any:
         """What a command answers."""
         if do == "open":
             client = Client(parts["address"], **client_options(parts))
             self._clients[parts["client"]] = self._open_clients.enter_context(client)
+            self._addresses[parts["client"]] = parts["address"]
             return {}
         command: Callable[..., Any] = getattr(self, f"_{do}")
         return command(self._clients[parts.get("client", "main")], parts)
@@ -32,6 +38,9 @@ class Driver:
     def _start(self, client: Client, parts: dict[str, Any]) -> Any:
         handle = client.start(**values(parts, "inputs"))
         return {"run_id": handle.run_id, "created": handle.created}
+
+    def _starts(self, client: Client, parts: dict[str, Any]) -> Any:
+        return {"outcomes": told_outcomes(client.start_runs(new_runs(parts)))}
 
     def _get(self, client: Client, parts: dict[str, Any]) -> Any:
         summary = client.summary(parts["run_id"])
@@ -77,6 +86,20 @@ class Driver:
         for thread in threads:
             thread.join()
         return {"events": list(counts.values())}
+
+    def _time(self, client: Client, parts: dict[str, Any]) -> Any:
+        began = time.perf_counter()
+        count = 0
+        if parts["bare"]:
+            with grpc.insecure_channel(self._addresses[parts["client"]]) as channel:
+                stub = cast(Any, run_service_pb2_grpc).RunServiceStub(channel)  # typed for grpc.aio alone
+                for message in stub.WatchRun(run_service_pb2.WatchRunRequest(run_id=parts["run_id"])):
+                    count += len(message.events.events)
+        else:
+            with client.watch(parts["run_id"]) as events:
+                for _ in events:
+                    count += 1
+        return {"seconds": time.perf_counter() - began, "events": count}
 
     def _signal(self, client: Client, parts: dict[str, Any]) -> Any:
         return {"outcome": str(client.signal(**values(parts, "payload")))}

@@ -16,7 +16,7 @@ from flujo.client import Client
 from flujo.kernel.errors import FlujoError
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc
 
-from .python_commands import client_options, commands, say, settled, told, values
+from .python_commands import client_options, commands, new_runs, say, settled, told, told_outcomes, values
 
 
 class Driver:
@@ -38,6 +38,9 @@ class Driver:
     async def _start(self, client: Client, parts: dict[str, Any]) -> Any:
         handle = await client.start(**values(parts, "inputs"))
         return {"run_id": handle.run_id, "created": handle.created}
+
+    async def _starts(self, client: Client, parts: dict[str, Any]) -> Any:
+        return {"outcomes": told_outcomes(await client.start_runs(new_runs(parts)))}
 
     async def _get(self, client: Client, parts: dict[str, Any]) -> Any:
         summary = await client.summary(parts["run_id"])

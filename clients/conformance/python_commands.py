@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from flujo.client import Credentials
 from flujo.kernel import WorkflowState
+from flujo.kernel.api import NewRun, StartOptions
 from flujo.kernel.errors import CallTimeoutError, FlujoError, ServerUnreachableError
 
 CODES = {CallTimeoutError: "DEADLINE_EXCEEDED", ServerUnreachableError: "UNAVAILABLE"}
@@ -53,6 +54,20 @@ def client_options(parts: dict[str, Any]) -> dict[str, Any]:
 def values(parts: dict[str, Any], *names: str) -> dict[str, Any]:
     """The parts with those that are JSON text read, and without a client."""
     return {name: json.loads(value) if name in names else value for name, value in parts.items() if name != "client"}
+
+
+def new_runs(parts: dict[str, Any]) -> list[NewRun]:
+    """The runs that many starts ask for."""
+    read = [values(each, "inputs") for each in parts["starts"]]
+    return [NewRun(each.pop("workflow"), each.pop("inputs", None), cast(StartOptions, each)) for each in read]
+
+
+def told_outcomes(outcomes: Iterable[Any]) -> list[dict[str, Any]]:
+    """What became of each of many starts."""
+    return [
+        {"error": told(each)} if isinstance(each, FlujoError) else {"run_id": each.run_id, "created": each.created}
+        for each in outcomes
+    ]
 
 
 def settled(state: WorkflowState) -> dict[str, Any]:

@@ -133,18 +133,9 @@ type Started struct {
 // Start starts a run. Inputs are anything that is a JSON object, or nil. The same RunID with the same inputs, or the same
 // RequestID, is started once.
 func (c *Client) Start(ctx context.Context, workflow string, inputs any, options StartOptions) (Started, error) {
-	given, err := payload(inputs)
+	request, err := startRequest(NewRun{workflow, inputs, options})
 	if err != nil {
 		return Started{}, err
-	}
-	request := &flujov1.StartRunRequest{
-		Source: &flujov1.StartRunRequest_Workflow{Workflow: workflow}, RunId: options.RunID, Inputs: given,
-		Labels: options.Labels, RequestId: requestID(options.RequestID),
-	}
-	if options.Definition != "" {
-		request.Source = &flujov1.StartRunRequest_Definition{
-			Definition: &flujov1.Definition{Text: options.Definition, Name: workflow},
-		}
 	}
 	answer, err := call(ctx, c, c.runs().StartRun, request, 0)
 	return Started{answer.GetRun().GetRunId(), answer.GetCreated()}, err

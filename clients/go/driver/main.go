@@ -32,6 +32,7 @@ type command struct {
 	Statuses                                         []string
 	DryRun                                           bool `json:"dry_run"`
 	Bare                                             bool
+	Starts                                           []command
 }
 
 type object = map[string]any
@@ -133,10 +134,10 @@ func perform(ctx context.Context, given command) (object, error) {
 	client := clients[given.Client]
 	switch given.Do {
 	case "start":
-		started, err := client.Start(ctx, given.Workflow, decoded(given.Inputs), flujo.StartOptions{
-			RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels,
-		})
+		started, err := client.Start(ctx, given.Workflow, decoded(given.Inputs), startOptions(given))
 		return object{"run_id": started.RunID, "created": started.Created}, err
+	case "starts":
+		return starts(ctx, client, given.Starts)
 	case "get":
 		run, err := client.Get(ctx, given.RunID)
 		return object{"status": flujo.StatusText(run.GetStatus()), "seq": fmt.Sprint(run.GetSeq())}, err
@@ -179,6 +180,27 @@ func perform(ctx context.Context, given command) (object, error) {
 		return prune(ctx, client, given)
 	}
 	return nil, fmt.Errorf("no command %q", given.Do)
+}
+
+func startOptions(given command) flujo.StartOptions {
+	return flujo.StartOptions{RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels}
+}
+
+func starts(ctx context.Context, client *flujo.Client, asked []command) (object, error) {
+	runs := []flujo.NewRun{}
+	for _, each := range asked {
+		runs = append(runs, flujo.NewRun{Workflow: each.Workflow, Inputs: decoded(each.Inputs), StartOptions: startOptions(each)})
+	}
+	outcomes, err := client.StartRuns(ctx, runs)
+	answers := []object{}
+	for _, each := range outcomes {
+		if each.Err != nil {
+			answers = append(answers, object{"error": told(each.Err)})
+		} else {
+			answers = append(answers, object{"run_id": each.RunID, "created": each.Created})
+		}
+	}
+	return object{"outcomes": answers}, err
 }
 
 func wait(ctx context.Context, client *flujo.Client, runID string) (object, error) {

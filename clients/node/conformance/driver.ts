@@ -1,7 +1,7 @@
 /** The driver of the client for Node: commands in, answers out, as clients/conformance/README.md says. */
 import { createInterface } from "node:readline";
 
-import { Client, decode, encode, FlujoError, RunStatus, statusText, type Options } from "../src/index.js";
+import { Client, decode, encode, FlujoError, RunStatus, statusText, type Options, type StartOptions } from "../src/index.js";
 
 interface Command extends Options {
   do: string;
@@ -23,6 +23,7 @@ interface Command extends Options {
   statuses: string[];
   dry_run: boolean;
   bare: boolean;
+  starts: Command[];
 }
 
 const clients = new Map<string, Client>();
@@ -62,14 +63,11 @@ async function perform(given: Command): Promise<object> {
   const changed = inputs === undefined ? {} : { inputs };
   switch (given.do) {
     case "start": {
-      const ids = given.run_id ? { runId: given.run_id } : {};
-      const { runId, created } = await client.start(given.workflow, inputs, {
-        ...ids,
-        ...named(given),
-        labels: given.labels ?? {},
-      });
+      const { runId, created } = await client.start(given.workflow, inputs, startOptions(given));
       return { run_id: runId, created };
     }
+    case "starts":
+      return starts(client, given.starts);
     case "get": {
       const run = await client.get(given.run_id);
       return { status: statusText(run.status), seq: run.seq.toString() };
@@ -116,6 +114,24 @@ async function perform(given: Command): Promise<object> {
     default:
       throw new Error(`no command ${given.do}`);
   }
+}
+
+function startOptions(given: Command): StartOptions {
+  const ids = given.run_id ? { runId: given.run_id } : {};
+  return { ...ids, ...named(given), labels: given.labels ?? {} };
+}
+
+async function starts(client: Client, asked: Command[]): Promise<object> {
+  const runs = asked.map((each) => {
+    const inputs = read(each.inputs);
+    return { ...startOptions(each), workflow: each.workflow, ...(inputs === undefined ? {} : { inputs }) };
+  });
+  const outcomes = await client.startRuns(runs);
+  return {
+    outcomes: outcomes.map((each) =>
+      each instanceof FlujoError ? { error: told(each) } : { run_id: each.runId, created: each.created },
+    ),
+  };
 }
 
 async function follow(client: Client, given: Command): Promise<object> {

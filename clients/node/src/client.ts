@@ -18,25 +18,12 @@ import {
   type RunFilterSchema,
 } from "./gen/flujo/v1/run_service_pb.js";
 import type { GetSystemInfoResponse } from "./gen/flujo/v1/system_service_pb.js";
-import { decode, encode, word, type Json } from "./values.js";
+import { inCalls, startOutcome, startRequest, type NewRun, type Started, type StartOptions } from "./starts.js";
+import { decode, given, word, type CallOptions, type Json } from "./values.js";
 
 const WAIT_SECONDS = 20;
 const PRUNE_SECONDS = 20;
 const LONGEST_TIMER = 2 ** 31 - 1;
-
-/** What ends a call early. */
-export interface CallOptions {
-  signal?: AbortSignal;
-}
-
-export interface StartOptions extends CallOptions {
-  /** Names the run; without one the server makes an id. */
-  runId?: string;
-  /** Makes a repeat of this start harmless; without one the client makes an id. */
-  requestId?: string;
-  /** For finding the run. */
-  labels?: Record<string, string>;
-}
 
 export interface ResumeOptions extends CallOptions {
   /** A step that is run again, with what follows on it; without one only what failed. */
@@ -57,12 +44,6 @@ export interface ForkOptions extends CallOptions {
   inputs?: object;
   labels?: Record<string, string>;
   requestId?: string;
-}
-
-/** A run that was started, or was there. */
-export interface Started {
-  runId: string;
-  created: boolean;
 }
 
 /** A connection to one server, `unix:PATH` or `tcp://HOST:PORT`; it is made with the first call.
@@ -99,15 +80,21 @@ export class Client {
 
   /** Starts a run. The same `runId` with the same inputs, or the same `requestId`, is started once. */
   async start(workflow: string, inputs?: object, options: StartOptions = {}): Promise<Started> {
-    const request = {
-      source: { case: "workflow", value: workflow } as const,
-      runId: options.runId ?? "",
-      requestId: options.requestId ?? randomUUID(),
-      labels: options.labels ?? {},
-      ...given("inputs", inputs),
-    };
+    const request = startRequest({ ...options, workflow, ...(inputs === undefined ? {} : { inputs }) });
     const { run, created } = await answered(this.service.startRun(request, this.#within(options)), options);
     return { runId: run?.runId ?? "", created };
+  }
+
+  /** Starts at most 1000 runs, with as few calls as gRPC has room for. Returns what became of each, in their order: the run,
+   * or the error that `start` would have thrown, which keeps no other from starting. Throws what is wrong with a call as a
+   * whole: repeat it with the same `runId`s or `requestId`s, and what was started is not started twice. */
+  async startRuns(starts: readonly NewRun[], options: CallOptions = {}): Promise<(Started | FlujoError)[]> {
+    const outcomes: (Started | FlujoError)[] = [];
+    for (const request of inCalls(starts.map(startRequest))) {
+      const answer = await answered(this.service.startRuns(request, this.#within(options)), options);
+      outcomes.push(...answer.outcomes.map(startOutcome));
+    }
+    return outcomes;
   }
 
   /** Returns a run as it stands, without its details. */
@@ -273,18 +260,6 @@ export class Client {
 function positive(name: string, seconds: number): number {
   if (!(seconds > 0)) throw new TypeError(`${name} is a number of seconds above 0, or Infinity for no bound`);
   return seconds;
-}
-
-interface GivenPayload {
-  content: { case: "json"; value: string };
-}
-
-/** Returns a part of a request that holds a value as JSON, or none. */
-function given<Name extends string>(name: Name, value: unknown): Partial<Record<Name, GivenPayload>> {
-  if (value === undefined) return {};
-  const made: Partial<Record<Name, GivenPayload>> = {};
-  made[name] = { content: { case: "json", value: encode(value) } };
-  return made;
 }
 
 function theRun(answer: { run?: Run | undefined }): Run {

@@ -1,6 +1,8 @@
 import { Code, ConnectError } from "@connectrpc/connect";
+import { findTrailerError } from "@connectrpc/connect/protocol-grpc";
 
 import type { Run } from "./gen/flujo/v1/run_pb.js";
+import type { StartRefusal } from "./gen/flujo/v1/run_service_pb.js";
 import { BadRequestSchema, ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 import { statusText } from "./values.js";
 
@@ -73,6 +75,20 @@ export function toError(error: unknown, signal?: AbortSignal): FlujoError {
   );
 }
 
+/** Returns the error that a start which was refused among others would have thrown; of a very long answer without its
+ * details. They come as they do in a trailer, so they are read like one. */
+export function refused({ code, reason, message, status }: StartRefusal): FlujoError {
+  const details = Buffer.from(status).toString("base64");
+  const trailer = new Headers({ "grpc-status": code.toString(), "grpc-status-details-bin": details });
+  try {
+    const told = toError(findTrailerError(trailer));
+    if (told.reason === reason) return told;
+  } catch {
+    // The details cannot be read: a later server may send them in another way.
+  }
+  return new FlujoError(message, codeText(code), reason);
+}
+
 /** Whether a code without a reason means that there is no connection. Connect says `internal` where there is no server,
  * `canceled` or `aborted` where it broke. What flujo answers with these codes has a reason. */
 function broke(code: Code, signal: AbortSignal | undefined): boolean {
@@ -80,7 +96,7 @@ function broke(code: Code, signal: AbortSignal | undefined): boolean {
 }
 
 /** Returns the name of a code as gRPC spells it. */
-function codeText(code: Code): string {
-  if (code === Code.Canceled) return "CANCELLED";
-  return (Code[code] as string | undefined)?.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase() ?? "UNKNOWN";
+function codeText(code: number): string {
+  if (code === (Code.Canceled as number)) return "CANCELLED";
+  return Code[code]?.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase() ?? "UNKNOWN";
 }

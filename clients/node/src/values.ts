@@ -5,6 +5,11 @@ import { RunStatus } from "./gen/flujo/v1/run_pb.js";
 /** What JSON text becomes. A whole number that a number of JavaScript cannot hold is a bigint. */
 export type Json = null | boolean | number | bigint | string | Json[] | { [name: string]: Json };
 
+/** What ends a call early. */
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
 const MANY_DIGITS = /\d{16}/;
 
 /** Returns the value in JSON text, with all digits of whole numbers. */
@@ -20,6 +25,18 @@ export function encode(value: unknown): string {
   const text = stringify(value);
   if (text === undefined) throw new TypeError(`${typeof value} is no JSON`);
   return text;
+}
+
+interface GivenPayload {
+  content: { case: "json"; value: string };
+}
+
+/** Returns a part of a request that holds a value as JSON, or none. */
+export function given<Name extends string>(name: Name, value: unknown): Partial<Record<Name, GivenPayload>> {
+  if (value === undefined) return {};
+  const made: Partial<Record<Name, GivenPayload>> = {};
+  made[name] = { content: { case: "json", value: encode(value) } };
+  return made;
 }
 
 /** Returns a status as flujo says it everywhere: "completed". One of a newer server is "unknown (42)". */

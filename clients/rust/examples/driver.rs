@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use flujo_client::v1::watch_run_response::Content;
 use flujo_client::v1::{PruneRunsRequest, RunFilter, RunStatus, WatchRunRequest};
-use flujo_client::{Client, Cursor, Error, ForkOptions, Options, ResumeOptions, StartOptions, Started, status_text};
+use flujo_client::{
+    Client, Cursor, Error, ForkOptions, NewRun, Options, ResumeOptions, StartOptions, Started, status_text,
+};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio_stream::StreamExt;
@@ -74,10 +76,10 @@ async fn perform(client: &Client, given: &Given) -> Answer {
     let inputs = given.value("inputs")?;
     Ok(match given.text("do").as_str() {
         "start" => {
-            let labels: HashMap<String, String> = serde_json::from_value(given.0["labels"].clone()).unwrap_or_default();
-            let options = StartOptions { run_id, request_id: given.text("request_id"), labels };
-            started(&client.start(given.text("workflow"), &inputs.unwrap_or_else(|| json!({})), options).await?)
+            let inputs = inputs.unwrap_or_else(|| json!({}));
+            started(&client.start(given.text("workflow"), &inputs, start_options(given)).await?)
         }
+        "starts" => starts(client, given).await?,
         "get" => {
             let run = client.get(run_id).await?;
             json!({"status": status_text(run.status), "seq": run.seq.to_string()})
@@ -123,6 +125,25 @@ async fn perform(client: &Client, given: &Given) -> Answer {
         }
         other => return Err(format!("no command {other:?}").into()),
     })
+}
+
+fn start_options(given: &Given) -> StartOptions {
+    let labels = serde_json::from_value(given.0["labels"].clone()).unwrap_or_default();
+    StartOptions { run_id: given.text("run_id"), request_id: given.text("request_id"), labels }
+}
+
+async fn starts(client: &Client, given: &Given) -> Answer {
+    let mut runs = Vec::new();
+    for each in given.0["starts"].as_array().ok_or("no starts")? {
+        let each = Given(each.clone());
+        let inputs = each.value("inputs")?.unwrap_or_else(|| json!({}));
+        runs.push(NewRun::new(each.text("workflow"), &inputs, start_options(&each))?);
+    }
+    let outcomes = client.start_runs(runs).await?.into_iter().map(|outcome| match outcome {
+        Ok(run) => started(&run),
+        Err(error) => json!({"error": told(&error)}),
+    });
+    Ok(json!({"outcomes": outcomes.collect::<Vec<_>>()}))
 }
 
 fn started(run: &Started) -> Value {

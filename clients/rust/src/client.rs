@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
-use uuid::Uuid;
 
 use crate::connection::{Connector, Options, Service, ShowToken};
 use crate::error::Error;
 use crate::follow::{Cursor, Messages, Outage, Path, followed};
+use crate::starts::{NewRun, StartOptions, Started, id_or_new, in_calls, outcome};
 use crate::v1::payload::Content;
 use crate::v1::run_service_client::RunServiceClient;
 use crate::v1::system_service_client::SystemServiceClient;
@@ -36,17 +36,6 @@ struct Inner {
     connector: Connector,
     options: Options,
     connection: Mutex<(u64, Connection)>, // with a number that tells it from those before
-}
-
-/// Says more about a start.
-#[derive(Clone, Debug, Default)]
-pub struct StartOptions {
-    /// Names the run; empty: the server makes an id.
-    pub run_id: String,
-    /// Makes a repeat of this start harmless; empty: the client makes one.
-    pub request_id: String,
-    /// For finding the run.
-    pub labels: HashMap<String, String>,
 }
 
 /// Says how to resume.
@@ -75,15 +64,6 @@ pub struct ForkOptions<Inputs = ()> {
     pub labels: HashMap<String, String>,
     /// Makes a repeat harmless; empty: the client makes one.
     pub request_id: String,
-}
-
-/// A run that was started, or was there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Started {
-    /// Its id.
-    pub run_id: String,
-    /// Whether this call made it.
-    pub created: bool,
 }
 
 impl Client {
@@ -146,16 +126,24 @@ impl Client {
         inputs: &impl Serialize,
         options: StartOptions,
     ) -> Result<Started, Error> {
-        let request = v1::StartRunRequest {
-            source: Some(v1::start_run_request::Source::Workflow(workflow.into())),
-            run_id: options.run_id,
-            inputs: Some(encode(inputs)?),
-            labels: options.labels,
-            request_id: id_or_new(options.request_id),
-            ..Default::default()
-        };
+        let NewRun(request) = NewRun::new(workflow, inputs, options)?;
         let answer = self.call(self.service().start_run(request)).await?;
         Ok(Started { run_id: answer.run.unwrap_or_default().run_id, created: answer.created })
+    }
+
+    /// Starts at most 1000 runs, with as few calls as gRPC has room for. Returns what became of each, in their order: the run, or
+    /// the error that `start` would have returned, which keeps no other from starting. An error of its own is of a call as a
+    /// whole: repeat it with the same runs, whose request ids are theirs, and what was started is not started twice.
+    pub async fn start_runs(
+        &self,
+        runs: impl IntoIterator<Item = NewRun>,
+    ) -> Result<Vec<Result<Started, Error>>, Error> {
+        let mut outcomes = Vec::new();
+        for request in in_calls(runs)? {
+            let answer = self.call(self.service().start_runs(request)).await?;
+            outcomes.extend(answer.outcomes.into_iter().map(outcome));
+        }
+        Ok(outcomes)
     }
 
     /// Returns a run as it stands, without its details.
@@ -359,10 +347,6 @@ impl Client {
     pub async fn prune(&self, request: v1::PruneRunsRequest) -> Result<v1::PruneRunsResponse, Error> {
         self.within(PRUNE_TIME, self.service().prune_runs(request)).await
     }
-}
-
-fn id_or_new(given: String) -> String {
-    if given.is_empty() { Uuid::new_v4().to_string() } else { given }
 }
 
 /// The way to the events of a run over one connection.

@@ -8,6 +8,7 @@ mod client;
 mod connection;
 mod error;
 mod follow;
+mod starts;
 mod value;
 
 /// The messages and the generated client of the whole contract.
@@ -16,8 +17,9 @@ pub mod v1 {
     include!("generated/flujo.v1.rs");
 }
 
-pub use client::{Client, ForkOptions, ResumeOptions, StartOptions, Started};
+pub use client::{Client, ForkOptions, ResumeOptions};
 pub use connection::{Options, Service};
 pub use error::{CallError, Error, FieldError};
 pub use follow::Cursor;
+pub use starts::{NewRun, StartOptions, Started};
 pub use value::status_text;

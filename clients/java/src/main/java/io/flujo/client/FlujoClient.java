@@ -29,6 +29,8 @@ import io.flujo.v1.SignalRunRequest;
 import io.flujo.v1.SignalRunResponse;
 import io.flujo.v1.StartRunRequest;
 import io.flujo.v1.StartRunResponse;
+import io.flujo.v1.StartRunsRequest;
+import io.flujo.v1.StartRunsResponse;
 import io.flujo.v1.SystemServiceGrpc;
 import io.flujo.v1.WaitRunRequest;
 import io.flujo.v1.WaitRunResponse;
@@ -40,7 +42,9 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.AbstractStub;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.TimeUnit;
@@ -113,16 +117,23 @@ public final class FlujoClient implements AutoCloseable {
      * request id, is started once.
      */
     public Started start(String workflow, Object inputs, StartOptions more) {
-        StartRunRequest.Builder request = StartRunRequest.newBuilder()
-                .setWorkflow(workflow)
-                .setRunId(more.runId())
-                .setRequestId(idOr(more.requestId()))
-                .putAllLabels(more.labels());
-        if (inputs != null) {
-            request.setInputs(payload(inputs));
-        }
-        StartRunResponse answer = call(0, runs -> runs.startRun(request.build()));
+        StartRunRequest request = Starts.request(new NewRun(workflow, inputs, more));
+        StartRunResponse answer = call(0, runs -> runs.startRun(request));
         return new Started(answer.getRun().getRunId(), answer.getCreated());
+    }
+
+    /**
+     * Starts at most 1000 runs, with as few calls as gRPC has room for. Returns what became of each, in their order: one that is
+     * refused keeps no other from starting. Throws FlujoException for what is wrong with a call as a whole: repeat it with the
+     * same run ids or request ids, and what was started is not started twice.
+     */
+    public List<StartOutcome> startRuns(List<NewRun> starts) {
+        List<StartOutcome> outcomes = new ArrayList<>();
+        for (StartRunsRequest request : Starts.inCalls(starts.stream().map(Starts::request).toList())) {
+            StartRunsResponse answer = call(0, runs -> runs.startRuns(request));
+            answer.getOutcomesList().forEach(told -> outcomes.add(Starts.outcome(told)));
+        }
+        return List.copyOf(outcomes);
     }
 
     /** Returns a run as it stands, without its details. */
@@ -312,11 +323,11 @@ public final class FlujoClient implements AutoCloseable {
         }
     }
 
-    private static Payload payload(Object value) {
+    static Payload payload(Object value) {
         return Payload.newBuilder().setJson(Json.encode(value)).build();
     }
 
-    private static String idOr(String given) {
+    static String idOr(String given) {
         return given.isEmpty() ? UUID.randomUUID().toString() : given;
     }
 

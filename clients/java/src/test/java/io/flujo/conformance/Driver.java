@@ -1,14 +1,17 @@
 package io.flujo.conformance;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.flujo.client.FlujoClient;
 import io.flujo.client.FlujoException;
 import io.flujo.client.Follow;
 import io.flujo.client.Json;
+import io.flujo.client.NewRun;
 import io.flujo.client.Options;
 import io.flujo.client.StartOptions;
+import io.flujo.client.StartOutcome;
 import io.flujo.client.Started;
 import io.flujo.client.Words;
 import io.flujo.v1.Event;
@@ -125,7 +128,8 @@ public final class Driver {
         FlujoClient client = clients.get(given.path("client").asText("main"));
         String runId = given.path("run_id").asText("");
         return switch (given.get("do").asText()) {
-            case "start" -> started(start(client, runId, given));
+            case "start" -> started(start(client, given));
+            case "starts" -> starts(client, given.get("starts"));
             case "get" -> {
                 Run run = client.get(runId);
                 yield object().put("status", Words.status(run)).put("seq", Long.toUnsignedString(run.getSeq()));
@@ -147,14 +151,32 @@ public final class Driver {
         };
     }
 
-    private static Started start(FlujoClient client, String runId, JsonNode given) {
+    private static NewRun newRun(JsonNode given) {
         Map<String, String> labels = new HashMap<>();
         given.path("labels").fields().forEachRemaining(each -> labels.put(each.getKey(), each.getValue().asText()));
         StartOptions options = StartOptions.NONE
-                .withRunId(runId)
+                .withRunId(given.path("run_id").asText(""))
                 .withRequestId(given.path("request_id").asText(""))
                 .withLabels(labels);
-        return client.start(given.get("workflow").asText(), read(given, "inputs"), options);
+        return new NewRun(given.get("workflow").asText(), read(given, "inputs"), options);
+    }
+
+    private static Started start(FlujoClient client, JsonNode given) {
+        NewRun run = newRun(given);
+        return client.start(run.workflow(), run.inputs(), run.options());
+    }
+
+    private static ObjectNode starts(FlujoClient client, JsonNode asked) {
+        List<NewRun> runs = new ArrayList<>();
+        asked.forEach(each -> runs.add(newRun(each)));
+        ObjectNode answer = object();
+        ArrayNode outcomes = answer.putArray("outcomes");
+        for (StartOutcome each : client.startRuns(runs)) {
+            outcomes.add(each.run()
+                    .map(Driver::started)
+                    .orElseGet(() -> object().set("error", told(each.refusal().orElseThrow()))));
+        }
+        return answer;
     }
 
     private static ObjectNode started(Started started) {

@@ -1,0 +1,82 @@
+import { randomUUID } from "node:crypto";
+
+import { create, toBinary } from "@bufbuild/protobuf";
+
+import { FlujoError, refused } from "./errors.js";
+import {
+  StartRunRequestSchema,
+  StartRunsRequestSchema,
+  type StartOutcome,
+  type StartRunRequest,
+  type StartRunsRequest,
+} from "./gen/flujo/v1/run_service_pb.js";
+import { given, type CallOptions } from "./values.js";
+
+const MOST_STARTS = 1000;
+/** Of the starts of one call, which leaves room below what gRPC takes. */
+export const MOST_START_BYTES = 3 * 1024 * 1024;
+
+export interface StartOptions extends CallOptions {
+  /** Names the run; without one the server makes an id. */
+  runId?: string;
+  /** Makes a repeat of this start harmless; without one the client makes an id. */
+  requestId?: string;
+  /** For finding the run. */
+  labels?: Record<string, string>;
+}
+
+/** One of many runs to start: what `start` takes. */
+export interface NewRun extends Omit<StartOptions, "signal"> {
+  workflow: string;
+  inputs?: object;
+}
+
+/** A run that was started, or was there. */
+export interface Started {
+  runId: string;
+  created: boolean;
+}
+
+/** Returns the request to start a run. Throws TypeError for inputs that are no JSON. */
+export function startRequest(run: NewRun): StartRunRequest {
+  return create(StartRunRequestSchema, {
+    source: { case: "workflow", value: run.workflow },
+    runId: run.runId ?? "",
+    requestId: run.requestId ?? randomUUID(),
+    labels: run.labels ?? {},
+    ...given("inputs", run.inputs),
+  });
+}
+
+/** Returns the requests that ask for these starts, in their order. Throws FlujoError for more than are taken. */
+export function inCalls(starts: readonly StartRunRequest[]): StartRunsRequest[] {
+  if (starts.length > MOST_STARTS) {
+    const [most, description] = [MOST_STARTS.toString(), `at most ${MOST_STARTS.toString()} of them`];
+    throw new FlujoError(
+      `${starts.length.toString()} starts are more than one call takes`,
+      "INVALID_ARGUMENT",
+      "INVALID_FIELD",
+      [`start at most ${most} of them at a time`],
+      [{ field: "starts", description }],
+    );
+  }
+  const calls: StartRunsRequest[] = [];
+  let room = 0;
+  for (const start of starts) {
+    const size = toBinary(StartRunRequestSchema, start).length;
+    let last = calls.at(-1);
+    if (last === undefined || size > room) {
+      last = create(StartRunsRequestSchema);
+      calls.push(last);
+      room = MOST_START_BYTES;
+    }
+    last.starts.push(start);
+    room -= size;
+  }
+  return calls;
+}
+
+/** Returns the run of an outcome, or why there is none. */
+export function startOutcome({ runId, created, refusal }: StartOutcome): Started | FlujoError {
+  return refusal === undefined ? { runId, created } : refused(refusal);
+}
