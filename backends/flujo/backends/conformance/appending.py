@@ -128,6 +128,18 @@ async def text_of_any_script_is_kept(harness: Harness) -> None:
 
 
 @behaviour
+async def the_json_of_a_payload_is_kept_to_the_letter(harness: Harness) -> None:
+    """Numbers as they are spelled, keys in their order and characters as escapes come back as they are."""
+    one = await harness.open("one")
+    texts = ["1e+16", "-0.0", "1.50", "1" + "0" * 4_000, '{"b": 1,"a":[1e22 ,-0]}', '"\\u0000\\ud83d\\ude80\\/"']
+    (summary,) = await create(one, creation("a"))
+    rows = tuple(event(seq, "step_completed", text) for seq, text in enumerate(texts, 2))
+    await one.append([following(summary, len(rows))._replace(rows=rows)])
+
+    assert [row.payload for row in (await journal(one, summary))[1:]] == texts
+
+
+@behaviour
 async def large_payloads_are_kept(harness: Harness) -> None:
     """A payload of a mebibyte comes back unchanged, beside small ones in the same batch."""
     one = await harness.open("one")
