@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from flujo.backends.file import FileBackend, restoring
+from flujo.backends.file.disk import Disk
 from flujo.backends.file.restoring import exchange
 from flujo.kernel import Context, Kernel, workflow
 from flujo.kernel.backend import RunFilter
@@ -100,6 +101,22 @@ async def test_the_bytes_of_a_restore_are_those_of_its_files(backup: Path, tmp_p
     assert size == sum(map(len, kept))
 
 
+async def test_a_backup_that_lost_its_hard_links_is_sound(tmp_path: Path) -> None:
+    """As one that went through `scp -r` or an archive has: nobody uses its shared payloads, and it was refused as
+    damaged for that."""
+    async with Kernel(FileBackend(tmp_path / "store"), [large]) as kernel:
+        output = await kernel.run(large, run_id="r")
+        await kernel.backend.backup(tmp_path / "backup")
+    shutil.copytree(tmp_path / "backup", tmp_path / "fetched")
+    await restore(tmp_path / "fetched", tmp_path / "restored")
+
+    async with FileBackend(tmp_path / "restored") as reader:
+        assert (await check(reader)).findings == []
+    async with Kernel(FileBackend(tmp_path / "restored"), [large]) as kernel:
+        assert await kernel.result("r") == output
+    assert not any((tmp_path / "restored" / "blobs").iterdir())
+
+
 async def test_a_large_output_is_restored_once(tmp_path: Path) -> None:
     """Runs that share it share it in the restored store too, and it goes with the last of them."""
     source, place = tmp_path / "source", tmp_path / "place"
@@ -119,6 +136,35 @@ async def test_a_large_output_is_restored_once(tmp_path: Path) -> None:
             await backend.delete(run_id, summary.uid)
             assert (await backend.integrity()) == []
     assert sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) < 100_000
+
+
+async def test_what_was_kept_goes_only_when_another_store_is(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore of NAME.replaced that fails leaves it, and no folder that nobody knows of; and one that cannot name the
+    store it has replaced says where that is."""
+    place, kept = tmp_path / "place", tmp_path / "place.replaced"
+    for _ in range(2):
+        await restore(backup, place, force=True)
+    before = tree(kept)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EIO, "it is broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(restoring, "exchange", refuse)
+        with pytest.raises(StoreError, match="it is broken"):
+            await restore(kept, place, force=True)
+    assert tree(kept) == before
+    assert names(tmp_path) == {"source", "backup", "place", "place.replaced"}
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Disk, "remove_tree", refuse)
+        with pytest.raises(StoreError, match="could not be named") as told:
+            await restore(kept, place, force=True)
+    (old,) = names(tmp_path) - {"source", "backup", "place", "place.replaced"}
+    assert old in told.value.hints[0]
+    assert await run_ids(tmp_path / old) == await run_ids(place)
 
 
 FIXTURE = Path(__file__).parent / "fixtures" / "file-1"

@@ -23,7 +23,7 @@ import pytest
 from backends.conftest import Open
 from backends.sealing import seal
 from flujo.backends import SQLiteBackend
-from flujo.backends.conformance import create, creation, following
+from flujo.backends.conformance import create, creation, following, listed
 from flujo.backends.locks import StoreLock
 from flujo.backends.sqlite import connection, copies, files, maintenance
 from flujo.backends.sqlite.interruption import Cancellation
@@ -598,3 +598,33 @@ async def test_a_restore_may_be_killed_anywhere(saved: Path, path: Path, tmp_pat
             assert ask(place, "SELECT run_id FROM runs ORDER BY run_id") == [("a",), ("b",)]
 
     assert seen == {"a b", "damaged" if left == "damaged" else " ".join(old)}
+
+
+DIES_IN_A_CHANGE = """\
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM events")
+connection.execute("UPDATE runs SET workflow = 'x' || workflow, labels = '{}'")
+os._exit(0 if os.path.getsize(sys.argv[1] + "-journal") else 1)
+"""
+
+
+@pytest.mark.parametrize("owner", [None, "one"], ids=["reader", "owner"])
+async def test_a_change_that_a_restore_has_not_completed_is_taken_back(
+    path: Path, open_store: Open, owner: str | None
+) -> None:
+    """A restore makes the store that it replaces one file first. What that leaves when it dies, or its disk is full,
+    was called a database that may only be read, by readers and owners alike, and only another restore helped."""
+    handle = await open_store("before")
+    runs = [creation(f"run{number}", owner=None) for number in range(200)]
+    await create(handle, *runs)
+    await handle.close()
+    subprocess.run([sys.executable, "-c", DIES_IN_A_CHANGE, str(path)], check=True)
+
+    store = await open_store(owner)
+
+    assert len(await listed(store)) == 200
+    assert await store.integrity() == []

@@ -93,6 +93,7 @@ FAULTS = {
         FULL,
         SHORT._replace(lasts=True),
     ),
+    "kept": (*(fault for fault in ONCE if fault.error == errno.EIO), FULL),
     "syncs": (Fault("sync", errno.EIO, lasts=True),),
 }
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from faults.injected import CALLS, FAULTS, TRUSTING
-from faults.injection import run_trials
+from faults.injection import keep_in_trials, run_trials
+from faults.keeping import VERBS
 from shipped import ON_DISK
 
 pytestmark = pytest.mark.timeout(600)  # some hundred stores are made; a guard against hangs, never a measure
@@ -31,3 +32,16 @@ def test_a_writer_that_takes_failures_for_success_is_caught(scheme: str, failing
     trials = run_trials(failing_disk, tmp_path / "disk", scheme, "syncs", TRUSTING)
 
     assert any("instead of" in problem for trial in trials for problem in trial.problems)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "verb"),
+    [(scheme, verb) for scheme in ON_DISK for verb in VERBS if (scheme, verb) != ("file", "migrate")],
+)
+def test_every_call_may_fail_while_a_store_is_kept(scheme: str, verb: str, failing_disk: Path, tmp_path: Path) -> None:
+    """Whichever call fails while it is migrated, backed up, restored, copied, pruned or deleted from: the store that
+    was there is whole, or the one that was to be; what was asked for can be asked for again, and is done then."""
+    trials = keep_in_trials(failing_disk, tmp_path / "disk", scheme, verb, "kept")
+
+    assert [trial for trial in trials if trial.problems] == []
+    assert {trial.fault for trial in trials if trial.error is not None} >= {"open: EIO"}

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from flujo.backends.disk_errors import disk_error
 from flujo.backends.locks import KernelLocks, StoreLock
@@ -27,6 +28,7 @@ from flujo.kernel.errors import (
     CorruptStoreError,
     NewerStoreError,
     StoreBusyError,
+    StoreError,
     StoreExistsError,
     StoreInUseError,
     StoreNotFoundError,
@@ -195,12 +197,31 @@ def _put_into_place(unfinished: Path, paths: StorePaths, force: bool) -> None:
             # From here on it is a whole store, which nobody may take for the leftovers of a restore that has died.
             ready = paths.folder.with_name(unfinished.name.replace(".restoring-", ".restored-"))
             _DISK.rename(unfinished, ready)
-            _DISK.remove_tree(kept)
-            exchange(ready, paths.folder)
-            _DISK.rename(ready, kept)
+            try:
+                exchange(ready, paths.folder)
+            except OSError:
+                _DISK.rename(ready, unfinished)  # which is removed then
+                raise
+            _keep_old(paths, ready, kept)
     else:
         _give_name(unfinished, paths)
     _DISK.sync_folder(paths.folder.parent)
+
+
+def _keep_old(paths: StorePaths, old: Path, kept: Path) -> None:
+    """Give the store that was replaced its last name. Nothing of an earlier one goes before the new one is in place."""
+    try:
+        _DISK.remove_tree(kept)
+        _DISK.rename(old, kept)
+    except OSError as error:
+        raise StoreError(
+            paths.store,
+            f"it is restored, but the store that was there could not be named {kept.name}: {error.strerror}",
+            [
+                f"mv {quote(str(old))} OTHER-PLACE  # the store that was there",
+                f"flujoctl db check --store {paths.store}",
+            ],
+        ) from error
 
 
 def _give_name(unfinished: Path, paths: StorePaths) -> None:
@@ -234,7 +255,11 @@ def exchange(one: Path, other: Path) -> None:
         raise OSError(number, os.strerror(number), str(other))
     between = one.with_name(f"{one.name}.between")
     _DISK.rename(other, between)
-    _DISK.rename(one, other)
+    try:
+        _DISK.rename(one, other)
+    except OSError:
+        _DISK.rename(between, other)
+        raise
     _DISK.rename(between, one)
 
 

@@ -465,7 +465,9 @@ class Store:
         return doubtful, problems
 
     def problems(self) -> builtins.list[Problem]:
-        """Return what is wrong with runs that are known as damaged and with what runs share. Needs the store lock."""
+        """Return what is wrong with runs that are known as damaged and with what runs share. Needs the store lock.
+
+        A shared payload that no run uses is no damage: a copy that was made without hard links has only such ones."""
         found = [
             Problem(entry.summary.run_id, self._view.damage_error(entry, entry.damage).problem)
             for entry in self._view.damaged()
@@ -476,10 +478,6 @@ class Store:
             f"the definition {path} does not match its checksum"
             for path in sorted(definitions)
             if not _is_definition(path)
-        ]
-        texts += [
-            f"no run uses {self._paths.blobs / name}; the next kernel that opens the store removes it"
-            for name in sorted(self._blobs.orphans())
         ]
         return found + [Problem(None, text) for text in texts]
 

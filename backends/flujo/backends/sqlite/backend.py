@@ -184,6 +184,9 @@ class SQLiteBackend(StateBackend):
         elif schema is None:
             raise StoreNotFoundError(self.url)
         else:
+            if files.size_of(self._files.rollback_journal):
+                async with self._locked():
+                    await self._block(preparation.take_back, self._files)
             self._inode = files.inode(self._files)
         self._reader = await self._connect_reader()
         await self._reader.run(partial(files.check, self.url))

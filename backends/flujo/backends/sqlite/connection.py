@@ -183,6 +183,14 @@ def open_reader(places: StoreFiles) -> sqlite3.Connection:
     return connection
 
 
+def open_for_taking_back(places: StoreFiles) -> sqlite3.Connection:
+    """Connect to a store in which a change was not completed; what reads first takes it back. Needs the store lock,
+    blocks."""
+    return sqlite3.connect(
+        f"{places.database.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=EXCLUSIVE_SECONDS
+    )
+
+
 def open_exclusively(places: StoreFiles, purpose: str, alive: Sequence[str]) -> sqlite3.Connection:
     """Return a connection to an existing store that nobody else has open or can open until it is closed, which also
     moves the log into the file. `alive` are the kernels that are. Needs the store lock, blocks.

@@ -72,7 +72,12 @@ class StoreFiles(NamedTuple):
     @property
     def logs(self) -> Sequence[Path]:
         """Everything that SQLite would play into the database when it is opened."""
-        return self.log, self.beside("-journal")
+        return self.log, self.rollback_journal
+
+    @property
+    def rollback_journal(self) -> Path:
+        """Return what SQLite takes a change back with; only a store that is being restored, or made, has one."""
+        return self.beside("-journal")
 
     @property
     def reserve(self) -> Path:

@@ -18,7 +18,7 @@ from flujo.backends.locks import KernelLocks
 from flujo.kernel.errors import CorruptStoreError, OlderStoreError, StoreNotFoundError
 
 from . import files, migrations
-from .connection import open_reader
+from .connection import open_for_taking_back, open_reader
 from .integrity import find_damage
 from .interruption import AGAIN_SECONDS, Cancellation, Stopped
 
@@ -39,6 +39,7 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
         if owner is None:
             raise StoreNotFoundError(places.store)
         files.create(places)
+    take_back(places)
     alive = kernels.live_owners()
     with closing(open_reader(places)) as connection:
         schema = files.schema_of(places.store, connection)
@@ -54,6 +55,14 @@ def prepare(places: files.StoreFiles, kernels: KernelLocks, owner: str | None) -
     kernels.remove_dead()
     files.keep_reserve(places)
     return not alive and places.unchecked.exists()
+
+
+def take_back(places: files.StoreFiles) -> None:
+    """Take back what a restore that has died in the middle of a change has begun. A connection that only reads cannot,
+    and says "attempt to write a readonly database" then. Needs the store lock, blocks."""
+    if files.size_of(places.rollback_journal):
+        with closing(open_for_taking_back(places)) as connection:
+            files.schema_of(places.store, connection)
 
 
 def was_left(places: files.StoreFiles, kernels: KernelLocks) -> bool:
