@@ -15,7 +15,7 @@ import yaml
 
 import foreground
 from cli.conftest import Flujoctl
-from flujo.cli import counting, pruning
+from flujo.cli import counting, pruning, session
 from flujo.cli.inputs import parse_instant
 from flujo.kernel import Observer
 
@@ -309,7 +309,7 @@ def test_a_prune_that_is_interrupted_says_how_many_went(flujoctl: Flujoctl, monk
 def test_a_long_prune_shows_how_far_it_is(flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the count is redrawn; what is printed in the end is the same as elsewhere."""
     monkeypatch.setattr(pruning, "_CALL_RUNS", 1)
-    monkeypatch.setattr(counting, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(session, "is_terminal", lambda stream: True)
     monkeypatch.setattr(counting, "_MANY", 1)
     monkeypatch.setenv("FORCE_COLOR", "1")
     ended = flujoctl("prune", "--older-than", "0", "--yes")

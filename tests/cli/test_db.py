@@ -17,7 +17,7 @@ import yaml
 
 from backends.sealing import seal
 from cli.conftest import Ended, Flujoctl
-from flujo.cli import maintenance, text
+from flujo.cli import session, text
 from shipped import ON_DISK
 
 FIXTURES = Path(__file__).parents[1] / "backends" / "fixtures"
@@ -476,7 +476,7 @@ def test_a_person_sees_how_far_it_is(
     arguments: tuple[str, ...], flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a terminal, and not with -q."""
-    monkeypatch.setattr(maintenance, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(session, "is_terminal", lambda stream: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     assert "2/2" in flujoctl(*arguments).err

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -65,13 +67,29 @@ def test_lines_are_chosen_by_step_attempt_and_number(
     assert (ended.code, ended.out.splitlines(), ended.err) == (0, expected, "")
 
 
+def test_times_are_shown_to_who_asks_for_them(talked: Path, flujoctl: Flujoctl) -> None:
+    """As --time says, before the step; a line that an earlier release has written has none."""
+    with talked.open("a") as log:
+        log.write("second.1| old\nthe log is full\n")
+    plain = flujoctl("logs", "talk", "-t", "--tail", "3").out.splitlines()
+    (iso, old, full) = flujoctl("logs", "talk", "--timestamps", "--time", "iso", "--tail", "3").out.splitlines()
+    bare = flujoctl("logs", "talk", "-t", "--time", "epoch", "--no-prefix", "--tail", "3").out.splitlines()
+
+    assert re.fullmatch(r"\d\d:\d\d:\d\d second\.1\| three", plain[0])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z second\.1\| three", iso)
+    assert (old, full) == ("- second.1| old", "the log is full")
+    assert re.fullmatch(r"\d{10}(\.\d+)? three", bare[0])
+
+
 def test_lines_are_objects_for_scripts(talked: Path, flujoctl: Flujoctl) -> None:
     """With the step and the attempt apart."""
     whole = json.loads(flujoctl("logs", "talk", "-o", "json").out)
     one = json.loads(flujoctl("logs", "talk", "--tail", "1", "-o", "jsonl").out)
 
     assert [f"{line['step']}.{line['attempt']}| {line['text']}" for line in whole] == LINES
+    at = datetime.fromisoformat(one.pop("at"))
     assert one == {"step": "second", "attempt": 1, "text": "three"}
+    assert abs(datetime.now(UTC) - at) < timedelta(hours=1)
 
 
 def test_what_a_program_wrote_moves_no_cursor(

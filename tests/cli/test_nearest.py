@@ -116,7 +116,7 @@ def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are(
         ("list --context prod", "did you mean --server?", "list --server prod"),
         ("get r -w", "did you mean `flujoctl watch`?", "watch r"),
         ("describe r -f", "did you mean `flujoctl watch`?", "watch r"),
-        ("logs r --since=1h", "did you mean --tail 100?", "logs r --tail 100"),
+        ("logs r --since=1h", "did you mean --tail 100? (-t shows", "logs r --tail 100"),
         ("logs r --since 1h", "did you mean --tail 100?", "logs r --tail 100"),
         ("logs -fc work r", "did you mean --step?", None),
         ("wait r --for=condition=complete", "did you mean 'all'?", "wait r --for=all"),

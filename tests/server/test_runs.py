@@ -608,7 +608,10 @@ async def test_runs_add_up(through: Through) -> None:
         assert (told.runs, told.created, told.ended) == ({"completed": 4}, 4, {"completed": 4})
         assert (told.retried, told.failure_rate, told.retry_rate) == (4, 0.0, 1.0)
         assert (told.p50_seconds, told.p95_seconds, told.longest_seconds) == (4.0, 20.0, 20.0)
-        assert told.slowest_steps == [StepDurations("slow", 4, 5.0, 20.0), StepDurations("double", 4, 0.0, 0.0)]
+        assert told.slowest_steps == [
+            StepDurations("slow", 4, 5.0, 20.0, 20.0),
+            StepDurations("double", 4, 0.0, 0.0, 0.0),
+        ]
         assert told.sampled == 4
 
         failing = by_name["flaky"]

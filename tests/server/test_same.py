@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from flujo.backends import open_backend
 from flujo.kernel import Context, Event, Kernel, RetryPolicy, RunFailed, Runs, RunStatus, workflow
-from flujo.kernel.api import LogOptions
+from flujo.kernel.api import LogLine, LogOptions
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError, RunReplacedError
 from flujo.kernel.events import to_json_object
@@ -174,7 +174,8 @@ async def test_a_log_is_the_same_however_long_it_is(folder: Path, address: str) 
         uid = (await near.inspect("r")).uid
         assert await far.read_log("r") == await near.read_log("r") == ((), 0, uid)
         log = Path((await near.inspect("r")).environment["log_file"])
-        lines = [b"first.%d| %d" % (1 + number % 2, number) for number in range(2500)]
+        lines = [b"first.%d| %d" % (1 + number % 2, number) for number in range(2499)]
+        lines += [b"first.1 2026-11-22T02:15:00.000001Z| when"]
         lines += [b"first.1| " + "ä".encode() * 2**20, b"second.2| \xff\x1b[2J", b"the log is full", b"first.1| " * 2]
         append(log, b"\n".join(lines))
 
@@ -183,13 +184,14 @@ async def test_a_log_is_the_same_however_long_it_is(folder: Path, address: str) 
             assert read == await near.read_log("r", **wanted)
         whole = await far.read_log("r")
         assert len(whole.lines) == len(lines) - 1
+        assert whole.lines[2499] == LogLine("first", 1, "when", 1_795_313_700_000_001)
         assert len(whole.lines[2500].text.encode()) <= 2**16
         assert whole.lines[2500].text.endswith("ä…")
-        assert whole.lines[2501:] == (("second", 2, "\ufffd\x1b[2J"), (None, None, "the log is full"))
+        assert whole.lines[2501:] == (LogLine("second", 2, "\ufffd\x1b[2J"), LogLine(None, None, "the log is full"))
 
         append(log, b"x\n")
         added = await far.read_log("r", offset=whole.next_offset)
-        assert added.lines == (("first", 1, "first.1| x"),)
+        assert added.lines == (LogLine("first", 1, "first.1| x"),)
         assert await far.read_log("r", offset=added.next_offset) == ((), added.next_offset, uid)
         with pytest.raises(RunReplacedError):
             await far.read_log("r", offset=added.next_offset, uid="0" * 32)

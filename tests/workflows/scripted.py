@@ -6,6 +6,7 @@ waiting, refuses a name used twice, and can be made again from what an earlier o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,11 @@ class Record:
     reason: str = ""
     settled_seq: int | None = None
     call: str | None = None
+
+
+def without_times(log: str) -> str:
+    """The text of a run's log without when each line was written."""
+    return re.sub(r"(?m)^(\S+\.\d+) \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\| ", r"\1| ", log)
 
 
 class Crash(BaseException):

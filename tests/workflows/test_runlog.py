@@ -7,20 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from flujo.kernel.durations import format_instant
 from flujo.workflows import runlog
 from flujo.workflows.runlog import StepLog
+from kernel.harness import START, ManualClock
 
 
 def test_lines_are_put_together_from_chunks(tmp_path: Path) -> None:
     """Each stream on its own, and the end of one without a newline when the attempt ends."""
-    log = StepLog(tmp_path / "log", "s", 1)
+    log = StepLog(tmp_path / "log", "s", 1, clock=ManualClock())
     log.receive("stdout", b"on")
     log.receive("stderr", b"err\n")
     log.receive("stdout", b"e\ntw")
     log.receive("stdout", b"o")
     log.close()
 
-    assert (tmp_path / "log").read_text() == "s.1| err\ns.1| one\ns.1| two\n"
+    stamp = format_instant(START)
+    assert (tmp_path / "log").read_text() == f"s.1 {stamp}| err\ns.1 {stamp}| one\ns.1 {stamp}| two\n"
 
 
 def test_a_full_log_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

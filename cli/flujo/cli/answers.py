@@ -131,7 +131,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "event": {"run_id": "text", "seq": "count", "at": "instant", "type": "text"},
     "explanation": {"run_id": "text", "status": "text", "reasons": "[reason]"},
     "reason": {"why": "text", "text": "text", "step": "text?", "until": "instant?", "commands": "[text]"},
-    "log line": {"step": "text?", "attempt": "count?", "text": "text"},
+    "log line": {"step": "text?", "attempt": "count?", "text": "text", "at": "instant?"},
     "graph": {"workflow": "text", "steps": "[node]"},
     "node": {"name": "text", "waits_for": "[text]", "clean_up": "flag", "status": "text?"},
     "span": {
@@ -158,7 +158,13 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "slowest_steps": "[slow step]",
         "sampled": "count",
     },
-    "slow step": {"step": "text", "times": "count", "median_seconds": "number", "longest_seconds": "number"},
+    "slow step": {
+        "step": "text",
+        "times": "count",
+        "median_seconds": "number",
+        "longest_seconds": "number",
+        "p95_seconds": "number",
+    },
     "preview": {
         "workflow": "text",
         "version": "text?",

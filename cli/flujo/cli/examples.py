@@ -12,6 +12,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "run": (
         "flujoctl run report.yaml day=2026-11-22 --label team=a",
         "flujoctl run report.yaml --id report-7 -o json  # the run as JSON; events go to stderr",
+        "flujoctl run report.yaml --timeout 30m  # it fails when it takes longer; a resume has as much again",
         "flujoctl run report.yaml --dry-run  # shows what would run, and with which inputs",
         "flujoctl run --resume report.yaml  # goes on with its unfinished run",
     ),
@@ -70,6 +71,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "logs": (
         "flujoctl logs report-1",
         "flujoctl logs report-2 --step shrink",
+        "flujoctl logs report-1 -t --time iso  # with the instant of each line",
     ),
     "events": (
         "flujoctl events report-1 --time iso",

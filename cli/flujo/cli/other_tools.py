@@ -132,7 +132,7 @@ class Instead(NamedTuple):
 
 
 _FOLLOWS = Instead("", "it follows the run by itself")
-_NO_TIMES = Instead("--tail 100", "what steps print is kept without times, which `events` has")
+_NO_SINCE = Instead("--tail 100", "-t shows when each line was printed")
 
 OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "-A": {"list": Instead("--all")},
@@ -216,10 +216,12 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "--follow": {"events": Instead("flujoctl watch"), "run": _FOLLOWS, "watch": _FOLLOWS, "resume": _FOLLOWS},
     "--log": {"inspect": Instead("flujoctl logs")},
     "--log-failed": {"inspect": Instead("flujoctl logs")},
-    "--since": {"logs": _NO_TIMES._replace(takes_value=True), "events": Instead("--after")},
-    "--until": {"logs": _NO_TIMES._replace(takes_value=True)},
-    "-t": {"logs": _NO_TIMES},
-    "--timestamps": {"logs": _NO_TIMES},
+    "--since": {"logs": _NO_SINCE._replace(takes_value=True), "events": Instead("--after")},
+    "--until": {"logs": _NO_SINCE._replace(takes_value=True)},
+    "--time-out": {"": Instead("--timeout")},
+    "--deadline": {"": Instead("--timeout")},
+    "--run-timeout": {"run": Instead("--timeout")},
+    "--execution-timeout": {"run": Instead("--timeout")},
     "--lines": {"logs": Instead("--tail")},
     "--container": {"logs": Instead("--step")},
     "-c": {"logs": Instead("--step")},

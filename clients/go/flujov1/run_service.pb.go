@@ -437,7 +437,10 @@ type StartRunRequest struct {
 	// Names of steps to skip whenever they are reached. At most 1000 of 100 bytes each.
 	SkipSteps []string `protobuf:"bytes,8,rep,name=skip_steps,json=skipSteps,proto3" json:"skip_steps,omitempty"`
 	// Name of the step to begin with: those that come before it are skipped. Empty: the first one. At most 100 bytes.
-	StartFrom     string `protobuf:"bytes,9,opt,name=start_from,json=startFrom,proto3" json:"start_from,omitempty"`
+	StartFrom string `protobuf:"bytes,9,opt,name=start_from,json=startFrom,proto3" json:"start_from,omitempty"`
+	// How long the run may take from its start, and again from each resume, before it fails; longer than no time at all.
+	// Recorded with the run. Absent: as long as the workflow says.
+	Timeout       *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -544,6 +547,13 @@ func (x *StartRunRequest) GetStartFrom() string {
 		return x.StartFrom
 	}
 	return ""
+}
+
+func (x *StartRunRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
 }
 
 type isStartRunRequest_Source interface {
@@ -1727,7 +1737,9 @@ type StepDurations struct {
 	// The median of these.
 	Median *durationpb.Duration `protobuf:"bytes,3,opt,name=median,proto3" json:"median,omitempty"`
 	// The most that one of these took.
-	Longest       *durationpb.Duration `protobuf:"bytes,4,opt,name=longest,proto3" json:"longest,omitempty"`
+	Longest *durationpb.Duration `protobuf:"bytes,4,opt,name=longest,proto3" json:"longest,omitempty"`
+	// What 95 of 100 of these took at most.
+	P95           *durationpb.Duration `protobuf:"bytes,5,opt,name=p95,proto3" json:"p95,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1786,6 +1798,13 @@ func (x *StepDurations) GetMedian() *durationpb.Duration {
 func (x *StepDurations) GetLongest() *durationpb.Duration {
 	if x != nil {
 		return x.Longest
+	}
+	return nil
+}
+
+func (x *StepDurations) GetP95() *durationpb.Duration {
+	if x != nil {
+		return x.P95
 	}
 	return nil
 }
@@ -3465,7 +3484,9 @@ type LogLine struct {
 	Attempt uint32 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// The line without its end. What is no UTF-8 has U+FFFD in its place, and a line of more than 64 KiB is cut, with `…`
 	// at its end. At most 65536 bytes.
-	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// When it was written. Absent for what is said about the log itself, and where an earlier release has written it.
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3519,6 +3540,13 @@ func (x *LogLine) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *LogLine) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
 }
 
 // How to resume.
@@ -6399,7 +6427,7 @@ var File_flujo_v1_run_service_proto protoreflect.FileDescriptor
 
 const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1aflujo/v1/run_service.proto\x12\bflujo.v1\x1a\x14flujo/v1/event.proto\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x03\n" +
+	"\x1aflujo/v1/run_service.proto\x12\bflujo.v1\x1a\x14flujo/v1/event.proto\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n" +
 	"\x0fStartRunRequest\x12%\n" +
 	"\bworkflow\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x06H\x00R\bworkflow\x126\n" +
 	"\n" +
@@ -6414,7 +6442,9 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\n" +
 	"skip_steps\x18\b \x03(\tB\t\xba\xe1\x18\x05\bd\x10\xe8\aR\tskipSteps\x12%\n" +
 	"\n" +
-	"start_from\x18\t \x01(\tB\x06\xba\xe1\x18\x02\bdR\tstartFrom\x1a9\n" +
+	"start_from\x18\t \x01(\tB\x06\xba\xe1\x18\x02\bdR\tstartFrom\x123\n" +
+	"\atimeout\x18\n" +
+	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\b\n" +
@@ -6506,12 +6536,13 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"?\n" +
 	"\fStepFailures\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x12\n" +
-	"\x04runs\x18\x02 \x01(\x04R\x04runs\"\xaa\x01\n" +
+	"\x04runs\x18\x02 \x01(\x04R\x04runs\"\xd7\x01\n" +
 	"\rStepDurations\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x14\n" +
 	"\x05times\x18\x02 \x01(\x04R\x05times\x121\n" +
 	"\x06median\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06median\x123\n" +
-	"\alongest\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\alongest\"v\n" +
+	"\alongest\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\alongest\x12+\n" +
+	"\x03p95\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03p95\"v\n" +
 	"\x10ListStepsRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12&\n" +
@@ -6620,11 +6651,12 @@ const file_flujo_v1_run_service_proto_rawDesc = "" +
 	"\x05lines\x18\x01 \x03(\v2\x11.flujo.v1.LogLineB\a\xba\xe1\x18\x03\x10\xe8\aR\x05lines\x12\x1f\n" +
 	"\vnext_offset\x18\x02 \x01(\x04R\n" +
 	"nextOffset\x12\x18\n" +
-	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\"^\n" +
+	"\x03uid\x18\x03 \x01(\tB\x06\xba\xe1\x18\x02\b R\x03uid\"\x8a\x01\n" +
 	"\aLogLine\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1c\n" +
-	"\x04text\x18\x03 \x01(\tB\b\xba\xe1\x18\x04\b\x80\x80\x04R\x04text\"\xfc\x03\n" +
+	"\x04text\x18\x03 \x01(\tB\b\xba\xe1\x18\x04\b\x80\x80\x04R\x04text\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xfc\x03\n" +
 	"\x10ResumeRunRequest\x12\x1d\n" +
 	"\x06run_id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x05runId\x12$\n" +
 	"\tfrom_step\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\bfromStep\x12)\n" +
@@ -7046,11 +7078,11 @@ var file_flujo_v1_run_service_proto_goTypes = []any{
 	nil,                           // 94: flujo.v1.ForkRunRequest.LabelsEntry
 	(*Definition)(nil),            // 95: flujo.v1.Definition
 	(*Payload)(nil),               // 96: flujo.v1.Payload
-	(*Run)(nil),                   // 97: flujo.v1.Run
-	(RunView)(0),                  // 98: flujo.v1.RunView
-	(RunStatus)(0),                // 99: flujo.v1.RunStatus
-	(*timestamppb.Timestamp)(nil), // 100: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 101: google.protobuf.Duration
+	(*durationpb.Duration)(nil),   // 97: google.protobuf.Duration
+	(*Run)(nil),                   // 98: flujo.v1.Run
+	(RunView)(0),                  // 99: flujo.v1.RunView
+	(RunStatus)(0),                // 100: flujo.v1.RunStatus
+	(*timestamppb.Timestamp)(nil), // 101: google.protobuf.Timestamp
 	(*Step)(nil),                  // 102: flujo.v1.Step
 	(*Event)(nil),                 // 103: flujo.v1.Event
 	(PayloadPart)(0),              // 104: flujo.v1.PayloadPart
@@ -7059,173 +7091,176 @@ var file_flujo_v1_run_service_proto_depIdxs = []int32{
 	95,  // 0: flujo.v1.StartRunRequest.definition:type_name -> flujo.v1.Definition
 	96,  // 1: flujo.v1.StartRunRequest.inputs:type_name -> flujo.v1.Payload
 	91,  // 2: flujo.v1.StartRunRequest.labels:type_name -> flujo.v1.StartRunRequest.LabelsEntry
-	97,  // 3: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
-	6,   // 4: flujo.v1.StartRunsRequest.starts:type_name -> flujo.v1.StartRunRequest
-	10,  // 5: flujo.v1.StartRunsResponse.outcomes:type_name -> flujo.v1.StartOutcome
-	11,  // 6: flujo.v1.StartOutcome.refusal:type_name -> flujo.v1.StartRefusal
-	98,  // 7: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
-	97,  // 8: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
-	99,  // 9: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
-	92,  // 10: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
-	100, // 11: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
-	100, // 12: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
-	100, // 13: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
-	100, // 14: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
-	100, // 15: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
-	100, // 16: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
-	14,  // 17: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	0,   // 18: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
-	97,  // 19: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
-	14,  // 20: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	101, // 21: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
-	100, // 22: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
-	100, // 23: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
-	21,  // 24: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
-	22,  // 25: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
-	22,  // 26: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
-	101, // 27: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
-	101, // 28: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
-	101, // 29: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
-	23,  // 30: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
-	24,  // 31: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
-	99,  // 32: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
-	101, // 33: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
-	101, // 34: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
-	102, // 35: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
-	101, // 36: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
-	98,  // 37: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
-	97,  // 38: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
-	31,  // 39: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
-	32,  // 40: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
-	33,  // 41: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
-	34,  // 42: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
-	97,  // 43: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
-	101, // 44: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	103, // 45: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
-	99,  // 46: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
-	14,  // 47: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	37,  // 48: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
-	38,  // 49: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
-	39,  // 50: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
-	41,  // 51: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
-	101, // 52: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
-	97,  // 53: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
-	40,  // 54: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
-	103, // 55: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
-	103, // 56: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
-	104, // 57: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
-	48,  // 58: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
-	96,  // 59: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
-	95,  // 60: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
-	93,  // 61: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
-	97,  // 62: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
-	96,  // 63: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
-	1,   // 64: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	2,   // 65: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
-	3,   // 66: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
-	97,  // 67: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
-	96,  // 68: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
-	96,  // 69: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
-	96,  // 70: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
-	1,   // 71: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
-	96,  // 72: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
-	94,  // 73: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
-	95,  // 74: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
-	97,  // 75: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
-	99,  // 76: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
-	70,  // 77: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
-	69,  // 78: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
-	100, // 79: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
-	4,   // 80: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
-	100, // 81: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
-	5,   // 82: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
-	74,  // 83: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
-	14,  // 84: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	101, // 85: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
-	101, // 86: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
-	97,  // 87: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
-	14,  // 88: flujo.v1.CancelRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	90,  // 89: flujo.v1.CancelRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	14,  // 90: flujo.v1.PauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	90,  // 91: flujo.v1.PauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	14,  // 92: flujo.v1.UnpauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	90,  // 93: flujo.v1.UnpauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	14,  // 94: flujo.v1.ResumeRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	90,  // 95: flujo.v1.ResumeRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	14,  // 96: flujo.v1.SignalRunsRequest.filter:type_name -> flujo.v1.RunFilter
-	96,  // 97: flujo.v1.SignalRunsRequest.payload:type_name -> flujo.v1.Payload
-	90,  // 98: flujo.v1.SignalRunsResponse.runs:type_name -> flujo.v1.RunActedOn
-	99,  // 99: flujo.v1.RunActedOn.status:type_name -> flujo.v1.RunStatus
-	96,  // 100: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
-	6,   // 101: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
-	8,   // 102: flujo.v1.RunService.StartRuns:input_type -> flujo.v1.StartRunsRequest
-	12,  // 103: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
-	15,  // 104: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
-	17,  // 105: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
-	19,  // 106: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
-	25,  // 107: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
-	27,  // 108: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
-	29,  // 109: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
-	35,  // 110: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
-	42,  // 111: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
-	44,  // 112: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
-	46,  // 113: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
-	49,  // 114: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
-	51,  // 115: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
-	53,  // 116: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
-	55,  // 117: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
-	57,  // 118: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
-	59,  // 119: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
-	61,  // 120: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
-	63,  // 121: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
-	65,  // 122: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
-	67,  // 123: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
-	71,  // 124: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
-	73,  // 125: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
-	76,  // 126: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
-	78,  // 127: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
-	80,  // 128: flujo.v1.RunService.CancelRuns:input_type -> flujo.v1.CancelRunsRequest
-	82,  // 129: flujo.v1.RunService.PauseRuns:input_type -> flujo.v1.PauseRunsRequest
-	84,  // 130: flujo.v1.RunService.UnpauseRuns:input_type -> flujo.v1.UnpauseRunsRequest
-	86,  // 131: flujo.v1.RunService.ResumeRuns:input_type -> flujo.v1.ResumeRunsRequest
-	88,  // 132: flujo.v1.RunService.SignalRuns:input_type -> flujo.v1.SignalRunsRequest
-	7,   // 133: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
-	9,   // 134: flujo.v1.RunService.StartRuns:output_type -> flujo.v1.StartRunsResponse
-	13,  // 135: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
-	16,  // 136: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
-	18,  // 137: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
-	20,  // 138: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
-	26,  // 139: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
-	28,  // 140: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
-	30,  // 141: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
-	36,  // 142: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
-	43,  // 143: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
-	45,  // 144: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
-	47,  // 145: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
-	50,  // 146: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
-	52,  // 147: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
-	54,  // 148: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
-	56,  // 149: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
-	58,  // 150: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
-	60,  // 151: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
-	62,  // 152: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
-	64,  // 153: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
-	66,  // 154: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
-	68,  // 155: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
-	72,  // 156: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
-	75,  // 157: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
-	77,  // 158: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
-	79,  // 159: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
-	81,  // 160: flujo.v1.RunService.CancelRuns:output_type -> flujo.v1.CancelRunsResponse
-	83,  // 161: flujo.v1.RunService.PauseRuns:output_type -> flujo.v1.PauseRunsResponse
-	85,  // 162: flujo.v1.RunService.UnpauseRuns:output_type -> flujo.v1.UnpauseRunsResponse
-	87,  // 163: flujo.v1.RunService.ResumeRuns:output_type -> flujo.v1.ResumeRunsResponse
-	89,  // 164: flujo.v1.RunService.SignalRuns:output_type -> flujo.v1.SignalRunsResponse
-	133, // [133:165] is the sub-list for method output_type
-	101, // [101:133] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	97,  // 3: flujo.v1.StartRunRequest.timeout:type_name -> google.protobuf.Duration
+	98,  // 4: flujo.v1.StartRunResponse.run:type_name -> flujo.v1.Run
+	6,   // 5: flujo.v1.StartRunsRequest.starts:type_name -> flujo.v1.StartRunRequest
+	10,  // 6: flujo.v1.StartRunsResponse.outcomes:type_name -> flujo.v1.StartOutcome
+	11,  // 7: flujo.v1.StartOutcome.refusal:type_name -> flujo.v1.StartRefusal
+	99,  // 8: flujo.v1.GetRunRequest.view:type_name -> flujo.v1.RunView
+	98,  // 9: flujo.v1.GetRunResponse.run:type_name -> flujo.v1.Run
+	100, // 10: flujo.v1.RunFilter.statuses:type_name -> flujo.v1.RunStatus
+	92,  // 11: flujo.v1.RunFilter.labels:type_name -> flujo.v1.RunFilter.LabelsEntry
+	101, // 12: flujo.v1.RunFilter.created_from:type_name -> google.protobuf.Timestamp
+	101, // 13: flujo.v1.RunFilter.created_before:type_name -> google.protobuf.Timestamp
+	101, // 14: flujo.v1.RunFilter.updated_from:type_name -> google.protobuf.Timestamp
+	101, // 15: flujo.v1.RunFilter.updated_before:type_name -> google.protobuf.Timestamp
+	101, // 16: flujo.v1.RunFilter.finished_from:type_name -> google.protobuf.Timestamp
+	101, // 17: flujo.v1.RunFilter.finished_before:type_name -> google.protobuf.Timestamp
+	14,  // 18: flujo.v1.ListRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	0,   // 19: flujo.v1.ListRunsRequest.order:type_name -> flujo.v1.RunOrder
+	98,  // 20: flujo.v1.ListRunsResponse.runs:type_name -> flujo.v1.Run
+	14,  // 21: flujo.v1.CountRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	97,  // 22: flujo.v1.GetStatsRequest.window:type_name -> google.protobuf.Duration
+	101, // 23: flujo.v1.GetStatsResponse.since:type_name -> google.protobuf.Timestamp
+	101, // 24: flujo.v1.GetStatsResponse.until:type_name -> google.protobuf.Timestamp
+	21,  // 25: flujo.v1.GetStatsResponse.workflows:type_name -> flujo.v1.WorkflowStats
+	22,  // 26: flujo.v1.WorkflowStats.runs:type_name -> flujo.v1.StatusCount
+	22,  // 27: flujo.v1.WorkflowStats.ended:type_name -> flujo.v1.StatusCount
+	97,  // 28: flujo.v1.WorkflowStats.p50:type_name -> google.protobuf.Duration
+	97,  // 29: flujo.v1.WorkflowStats.p95:type_name -> google.protobuf.Duration
+	97,  // 30: flujo.v1.WorkflowStats.longest:type_name -> google.protobuf.Duration
+	23,  // 31: flujo.v1.WorkflowStats.failing_steps:type_name -> flujo.v1.StepFailures
+	24,  // 32: flujo.v1.WorkflowStats.slowest_steps:type_name -> flujo.v1.StepDurations
+	100, // 33: flujo.v1.StatusCount.status:type_name -> flujo.v1.RunStatus
+	97,  // 34: flujo.v1.StepDurations.median:type_name -> google.protobuf.Duration
+	97,  // 35: flujo.v1.StepDurations.longest:type_name -> google.protobuf.Duration
+	97,  // 36: flujo.v1.StepDurations.p95:type_name -> google.protobuf.Duration
+	102, // 37: flujo.v1.ListStepsResponse.steps:type_name -> flujo.v1.Step
+	97,  // 38: flujo.v1.WaitRunRequest.max_wait:type_name -> google.protobuf.Duration
+	99,  // 39: flujo.v1.WaitRunRequest.view:type_name -> flujo.v1.RunView
+	98,  // 40: flujo.v1.WaitRunResponse.run:type_name -> flujo.v1.Run
+	31,  // 41: flujo.v1.WatchRunResponse.header:type_name -> flujo.v1.WatchHeader
+	32,  // 42: flujo.v1.WatchRunResponse.events:type_name -> flujo.v1.EventBatch
+	33,  // 43: flujo.v1.WatchRunResponse.bookmark:type_name -> flujo.v1.WatchBookmark
+	34,  // 44: flujo.v1.WatchRunResponse.end:type_name -> flujo.v1.WatchEnd
+	98,  // 45: flujo.v1.WatchHeader.run:type_name -> flujo.v1.Run
+	97,  // 46: flujo.v1.WatchHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	103, // 47: flujo.v1.EventBatch.events:type_name -> flujo.v1.Event
+	100, // 48: flujo.v1.WatchEnd.status:type_name -> flujo.v1.RunStatus
+	14,  // 49: flujo.v1.WatchRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	37,  // 50: flujo.v1.WatchRunsResponse.header:type_name -> flujo.v1.WatchRunsHeader
+	38,  // 51: flujo.v1.WatchRunsResponse.snapshot:type_name -> flujo.v1.RunSnapshot
+	39,  // 52: flujo.v1.WatchRunsResponse.events:type_name -> flujo.v1.RunEventBatch
+	41,  // 53: flujo.v1.WatchRunsResponse.bookmark:type_name -> flujo.v1.WatchRunsBookmark
+	97,  // 54: flujo.v1.WatchRunsHeader.bookmark_interval:type_name -> google.protobuf.Duration
+	98,  // 55: flujo.v1.RunSnapshot.runs:type_name -> flujo.v1.Run
+	40,  // 56: flujo.v1.RunEventBatch.events:type_name -> flujo.v1.RunEvent
+	103, // 57: flujo.v1.RunEvent.event:type_name -> flujo.v1.Event
+	103, // 58: flujo.v1.ListEventsResponse.events:type_name -> flujo.v1.Event
+	104, // 59: flujo.v1.ReadPayloadRequest.part:type_name -> flujo.v1.PayloadPart
+	48,  // 60: flujo.v1.ReadLogsResponse.lines:type_name -> flujo.v1.LogLine
+	101, // 61: flujo.v1.LogLine.at:type_name -> google.protobuf.Timestamp
+	96,  // 62: flujo.v1.ResumeRunRequest.inputs:type_name -> flujo.v1.Payload
+	95,  // 63: flujo.v1.ResumeRunRequest.definition:type_name -> flujo.v1.Definition
+	93,  // 64: flujo.v1.ResumeRunRequest.skip:type_name -> flujo.v1.ResumeRunRequest.SkipEntry
+	98,  // 65: flujo.v1.ResumeRunResponse.run:type_name -> flujo.v1.Run
+	96,  // 66: flujo.v1.SignalRunRequest.payload:type_name -> flujo.v1.Payload
+	1,   // 67: flujo.v1.SignalRunResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	2,   // 68: flujo.v1.CancelRunResponse.outcome:type_name -> flujo.v1.CancelOutcome
+	3,   // 69: flujo.v1.PauseRunResponse.outcome:type_name -> flujo.v1.PauseOutcome
+	98,  // 70: flujo.v1.UnpauseRunResponse.run:type_name -> flujo.v1.Run
+	96,  // 71: flujo.v1.SkipStepRequest.output:type_name -> flujo.v1.Payload
+	96,  // 72: flujo.v1.SetStepOutputRequest.output:type_name -> flujo.v1.Payload
+	96,  // 73: flujo.v1.SetVariableRequest.value:type_name -> flujo.v1.Payload
+	1,   // 74: flujo.v1.SetVariableResponse.outcome:type_name -> flujo.v1.SignalOutcome
+	96,  // 75: flujo.v1.ForkRunRequest.inputs:type_name -> flujo.v1.Payload
+	94,  // 76: flujo.v1.ForkRunRequest.labels:type_name -> flujo.v1.ForkRunRequest.LabelsEntry
+	95,  // 77: flujo.v1.ForkRunRequest.definition:type_name -> flujo.v1.Definition
+	98,  // 78: flujo.v1.ForkRunResponse.run:type_name -> flujo.v1.Run
+	100, // 79: flujo.v1.ExplainRunResponse.status:type_name -> flujo.v1.RunStatus
+	70,  // 80: flujo.v1.ExplainRunResponse.reasons:type_name -> flujo.v1.Reason
+	69,  // 81: flujo.v1.ExplainRunResponse.rest:type_name -> flujo.v1.Rest
+	101, // 82: flujo.v1.Rest.until:type_name -> google.protobuf.Timestamp
+	4,   // 83: flujo.v1.Reason.why:type_name -> flujo.v1.ReasonKind
+	101, // 84: flujo.v1.Reason.until:type_name -> google.protobuf.Timestamp
+	5,   // 85: flujo.v1.ImportedRun.outcome:type_name -> flujo.v1.ImportOutcome
+	74,  // 86: flujo.v1.ImportRunResponse.runs:type_name -> flujo.v1.ImportedRun
+	14,  // 87: flujo.v1.PruneRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	97,  // 88: flujo.v1.PruneRunsRequest.older_than:type_name -> google.protobuf.Duration
+	97,  // 89: flujo.v1.PruneRunsRequest.time_budget:type_name -> google.protobuf.Duration
+	98,  // 90: flujo.v1.PruneRunsResponse.runs:type_name -> flujo.v1.Run
+	14,  // 91: flujo.v1.CancelRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 92: flujo.v1.CancelRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 93: flujo.v1.PauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 94: flujo.v1.PauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 95: flujo.v1.UnpauseRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 96: flujo.v1.UnpauseRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 97: flujo.v1.ResumeRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	90,  // 98: flujo.v1.ResumeRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	14,  // 99: flujo.v1.SignalRunsRequest.filter:type_name -> flujo.v1.RunFilter
+	96,  // 100: flujo.v1.SignalRunsRequest.payload:type_name -> flujo.v1.Payload
+	90,  // 101: flujo.v1.SignalRunsResponse.runs:type_name -> flujo.v1.RunActedOn
+	100, // 102: flujo.v1.RunActedOn.status:type_name -> flujo.v1.RunStatus
+	96,  // 103: flujo.v1.ResumeRunRequest.SkipEntry.value:type_name -> flujo.v1.Payload
+	6,   // 104: flujo.v1.RunService.StartRun:input_type -> flujo.v1.StartRunRequest
+	8,   // 105: flujo.v1.RunService.StartRuns:input_type -> flujo.v1.StartRunsRequest
+	12,  // 106: flujo.v1.RunService.GetRun:input_type -> flujo.v1.GetRunRequest
+	15,  // 107: flujo.v1.RunService.ListRuns:input_type -> flujo.v1.ListRunsRequest
+	17,  // 108: flujo.v1.RunService.CountRuns:input_type -> flujo.v1.CountRunsRequest
+	19,  // 109: flujo.v1.RunService.GetStats:input_type -> flujo.v1.GetStatsRequest
+	25,  // 110: flujo.v1.RunService.ListSteps:input_type -> flujo.v1.ListStepsRequest
+	27,  // 111: flujo.v1.RunService.WaitRun:input_type -> flujo.v1.WaitRunRequest
+	29,  // 112: flujo.v1.RunService.WatchRun:input_type -> flujo.v1.WatchRunRequest
+	35,  // 113: flujo.v1.RunService.WatchRuns:input_type -> flujo.v1.WatchRunsRequest
+	42,  // 114: flujo.v1.RunService.ListEvents:input_type -> flujo.v1.ListEventsRequest
+	44,  // 115: flujo.v1.RunService.ReadPayload:input_type -> flujo.v1.ReadPayloadRequest
+	46,  // 116: flujo.v1.RunService.ReadLogs:input_type -> flujo.v1.ReadLogsRequest
+	49,  // 117: flujo.v1.RunService.ResumeRun:input_type -> flujo.v1.ResumeRunRequest
+	51,  // 118: flujo.v1.RunService.SignalRun:input_type -> flujo.v1.SignalRunRequest
+	53,  // 119: flujo.v1.RunService.CancelRun:input_type -> flujo.v1.CancelRunRequest
+	55,  // 120: flujo.v1.RunService.PauseRun:input_type -> flujo.v1.PauseRunRequest
+	57,  // 121: flujo.v1.RunService.UnpauseRun:input_type -> flujo.v1.UnpauseRunRequest
+	59,  // 122: flujo.v1.RunService.SkipStep:input_type -> flujo.v1.SkipStepRequest
+	61,  // 123: flujo.v1.RunService.SetStepOutput:input_type -> flujo.v1.SetStepOutputRequest
+	63,  // 124: flujo.v1.RunService.SetVariable:input_type -> flujo.v1.SetVariableRequest
+	65,  // 125: flujo.v1.RunService.ForkRun:input_type -> flujo.v1.ForkRunRequest
+	67,  // 126: flujo.v1.RunService.ExplainRun:input_type -> flujo.v1.ExplainRunRequest
+	71,  // 127: flujo.v1.RunService.ExportRun:input_type -> flujo.v1.ExportRunRequest
+	73,  // 128: flujo.v1.RunService.ImportRun:input_type -> flujo.v1.ImportRunRequest
+	76,  // 129: flujo.v1.RunService.DeleteRun:input_type -> flujo.v1.DeleteRunRequest
+	78,  // 130: flujo.v1.RunService.PruneRuns:input_type -> flujo.v1.PruneRunsRequest
+	80,  // 131: flujo.v1.RunService.CancelRuns:input_type -> flujo.v1.CancelRunsRequest
+	82,  // 132: flujo.v1.RunService.PauseRuns:input_type -> flujo.v1.PauseRunsRequest
+	84,  // 133: flujo.v1.RunService.UnpauseRuns:input_type -> flujo.v1.UnpauseRunsRequest
+	86,  // 134: flujo.v1.RunService.ResumeRuns:input_type -> flujo.v1.ResumeRunsRequest
+	88,  // 135: flujo.v1.RunService.SignalRuns:input_type -> flujo.v1.SignalRunsRequest
+	7,   // 136: flujo.v1.RunService.StartRun:output_type -> flujo.v1.StartRunResponse
+	9,   // 137: flujo.v1.RunService.StartRuns:output_type -> flujo.v1.StartRunsResponse
+	13,  // 138: flujo.v1.RunService.GetRun:output_type -> flujo.v1.GetRunResponse
+	16,  // 139: flujo.v1.RunService.ListRuns:output_type -> flujo.v1.ListRunsResponse
+	18,  // 140: flujo.v1.RunService.CountRuns:output_type -> flujo.v1.CountRunsResponse
+	20,  // 141: flujo.v1.RunService.GetStats:output_type -> flujo.v1.GetStatsResponse
+	26,  // 142: flujo.v1.RunService.ListSteps:output_type -> flujo.v1.ListStepsResponse
+	28,  // 143: flujo.v1.RunService.WaitRun:output_type -> flujo.v1.WaitRunResponse
+	30,  // 144: flujo.v1.RunService.WatchRun:output_type -> flujo.v1.WatchRunResponse
+	36,  // 145: flujo.v1.RunService.WatchRuns:output_type -> flujo.v1.WatchRunsResponse
+	43,  // 146: flujo.v1.RunService.ListEvents:output_type -> flujo.v1.ListEventsResponse
+	45,  // 147: flujo.v1.RunService.ReadPayload:output_type -> flujo.v1.ReadPayloadResponse
+	47,  // 148: flujo.v1.RunService.ReadLogs:output_type -> flujo.v1.ReadLogsResponse
+	50,  // 149: flujo.v1.RunService.ResumeRun:output_type -> flujo.v1.ResumeRunResponse
+	52,  // 150: flujo.v1.RunService.SignalRun:output_type -> flujo.v1.SignalRunResponse
+	54,  // 151: flujo.v1.RunService.CancelRun:output_type -> flujo.v1.CancelRunResponse
+	56,  // 152: flujo.v1.RunService.PauseRun:output_type -> flujo.v1.PauseRunResponse
+	58,  // 153: flujo.v1.RunService.UnpauseRun:output_type -> flujo.v1.UnpauseRunResponse
+	60,  // 154: flujo.v1.RunService.SkipStep:output_type -> flujo.v1.SkipStepResponse
+	62,  // 155: flujo.v1.RunService.SetStepOutput:output_type -> flujo.v1.SetStepOutputResponse
+	64,  // 156: flujo.v1.RunService.SetVariable:output_type -> flujo.v1.SetVariableResponse
+	66,  // 157: flujo.v1.RunService.ForkRun:output_type -> flujo.v1.ForkRunResponse
+	68,  // 158: flujo.v1.RunService.ExplainRun:output_type -> flujo.v1.ExplainRunResponse
+	72,  // 159: flujo.v1.RunService.ExportRun:output_type -> flujo.v1.ExportRunResponse
+	75,  // 160: flujo.v1.RunService.ImportRun:output_type -> flujo.v1.ImportRunResponse
+	77,  // 161: flujo.v1.RunService.DeleteRun:output_type -> flujo.v1.DeleteRunResponse
+	79,  // 162: flujo.v1.RunService.PruneRuns:output_type -> flujo.v1.PruneRunsResponse
+	81,  // 163: flujo.v1.RunService.CancelRuns:output_type -> flujo.v1.CancelRunsResponse
+	83,  // 164: flujo.v1.RunService.PauseRuns:output_type -> flujo.v1.PauseRunsResponse
+	85,  // 165: flujo.v1.RunService.UnpauseRuns:output_type -> flujo.v1.UnpauseRunsResponse
+	87,  // 166: flujo.v1.RunService.ResumeRuns:output_type -> flujo.v1.ResumeRunsResponse
+	89,  // 167: flujo.v1.RunService.SignalRuns:output_type -> flujo.v1.SignalRunsResponse
+	136, // [136:168] is the sub-list for method output_type
+	104, // [104:136] is the sub-list for method input_type
+	104, // [104:104] is the sub-list for extension type_name
+	104, // [104:104] is the sub-list for extension extendee
+	0,   // [0:104] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_service_proto_init() }

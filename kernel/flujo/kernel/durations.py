@@ -76,6 +76,14 @@ def to_datetime(instant: int) -> datetime:
     return datetime.fromtimestamp(instant // MICROSECONDS, UTC) + timedelta(microseconds=instant % MICROSECONDS)
 
 
+def from_datetime(moment: datetime) -> int:
+    """Return the instant of an aware datetime, in microseconds UTC."""
+    return (moment - _BEGINNING) // timedelta(microseconds=1)
+
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def format_instant(instant: int | None) -> str | None:
     """Return the instant as ISO 8601 in UTC with microseconds, as in `2026-11-22T02:15:00.000000Z`."""
     if instant is None:

@@ -271,6 +271,7 @@ class StartRunRequest(_message.Message):
     FLOW_FIELD_NUMBER: _builtins.int
     SKIP_STEPS_FIELD_NUMBER: _builtins.int
     START_FROM_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """Name of a workflow the server was started with. At most 800 bytes."""
     run_id: _builtins.str
@@ -303,6 +304,12 @@ class StartRunRequest(_message.Message):
     def skip_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of steps to skip whenever they are reached. At most 1000 of 100 bytes each."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long the run may take from its start, and again from each resume, before it fails; longer than no time at all.
+        Recorded with the run. Absent: as long as the workflow says.
+        """
+
     def __init__(
         self,
         *,
@@ -315,10 +322,11 @@ class StartRunRequest(_message.Message):
         flow: _builtins.str = ...,
         skip_steps: _abc.Iterable[_builtins.str] | None = ...,
         start_from: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "source", b"source", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "inputs", b"inputs", "source", b"source", "timeout", b"timeout", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "flow", b"flow", "inputs", b"inputs", "labels", b"labels", "request_id", b"request_id", "run_id", b"run_id", "skip_steps", b"skip_steps", "source", b"source", "start_from", b"start_from", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "flow", b"flow", "inputs", b"inputs", "labels", b"labels", "request_id", b"request_id", "run_id", b"run_id", "skip_steps", b"skip_steps", "source", b"source", "start_from", b"start_from", "timeout", b"timeout", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["workflow", "definition"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
@@ -959,6 +967,7 @@ class StepDurations(_message.Message):
     TIMES_FIELD_NUMBER: _builtins.int
     MEDIAN_FIELD_NUMBER: _builtins.int
     LONGEST_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """Name of the step. Repeats count as the same step, and so do the items of a map, as `resize[*]`. At most 4000 bytes."""
     times: _builtins.int
@@ -971,6 +980,10 @@ class StepDurations(_message.Message):
     def longest(self) -> _duration_pb2.Duration:
         """The most that one of these took."""
 
+    @_builtins.property
+    def p95(self) -> _duration_pb2.Duration:
+        """What 95 of 100 of these took at most."""
+
     def __init__(
         self,
         *,
@@ -978,10 +991,11 @@ class StepDurations(_message.Message):
         times: _builtins.int = ...,
         median: _duration_pb2.Duration | None = ...,
         longest: _duration_pb2.Duration | None = ...,
+        p95: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median", "p95", b"p95"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median", "step", b"step", "times", b"times"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest", b"longest", "median", b"median", "p95", b"p95", "step", b"step", "times", b"times"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1794,6 +1808,7 @@ class LogLine(_message.Message):
     STEP_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
     step: _builtins.str
     """The step that has printed it. Empty for what is said about the log itself. At most 4000 bytes."""
     attempt: _builtins.int
@@ -1802,16 +1817,21 @@ class LogLine(_message.Message):
     """The line without its end. What is no UTF-8 has U+FFFD in its place, and a line of more than 64 KiB is cut, with `…`
     at its end. At most 65536 bytes.
     """
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it was written. Absent for what is said about the log itself, and where an earlier release has written it."""
+
     def __init__(
         self,
         *,
         step: _builtins.str = ...,
         attempt: _builtins.int = ...,
         text: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "step", b"step", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt", b"attempt", "step", b"step", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,10 +93,12 @@ def test_the_slowest_steps_come_first() -> None:
     ]
 
     assert step_durations(states) == [
-        StepDurations("resize[*]", 2, 4.75, 9.0),
-        StepDurations("fetch", 3, 2.0, 3.0),
-        StepDurations("check", 1, 0.5, 0.5),
+        StepDurations("resize[*]", 2, 4.75, 9.0, 9.0),
+        StepDurations("fetch", 3, 2.0, 3.0, 3.0),
+        StepDurations("check", 1, 0.5, 0.5, 0.5),
     ]
+    (hundred,) = step_durations([state(("a", float(number))) for number in range(100, 0, -1)])
+    assert hundred == StepDurations("a", 100, 50.5, 100.0, 95.0)
     many = step_durations([state(*((f"s{number}", 1.0) for number in range(20)))])
     assert len(many) == SHOWN_STEPS
     assert step_durations([]) == []
@@ -104,7 +106,7 @@ def test_the_slowest_steps_come_first() -> None:
 
 def test_counts_become_rates_and_seconds() -> None:
     """Rates are parts of what ended, and the most failing steps come first."""
-    told = workflow_statistics(STATS, [StepDurations("a", 1, 1.0, 1.0)], 3)
+    told = workflow_statistics(STATS, [StepDurations("a", 1, 1.0, 1.0, 1.0)], 3)
 
     assert (told.failure_rate, told.retry_rate) == (0.25, 0.5)
     assert (told.p50_seconds, told.p95_seconds, told.longest_seconds) == (1.5, 2.000001, 3.0)
@@ -151,5 +153,5 @@ async def test_the_sample_is_what_completed_last(monkeypatch: pytest.MonkeyPatch
         rows[1] = rows[1]._replace(body="[")
         damaged = (await kernel.stats()).workflows[0]
 
-    assert (told.sampled, told.slowest_steps) == (3, [StepDurations("work", 3, 2.0, 3.0)])
-    assert (damaged.sampled, damaged.slowest_steps) == (2, [StepDurations("work", 2, 2.0, 3.0)])
+    assert (told.sampled, told.slowest_steps) == (3, [StepDurations("work", 3, 2.0, 3.0, 3.0)])
+    assert (damaged.sampled, damaged.slowest_steps) == (2, [StepDurations("work", 2, 2.0, 3.0, 3.0)])

@@ -26,6 +26,9 @@ RUN = WorkflowState(run_id="r", uid="u")
         ),
         (b"build| x", LogLine(None, None, "build| x")),
         (b"s.1| \xff", LogLine("s", 1, "\ufffd")),
+        (b"a b.2 2026-11-22T02:15:00.000001Z| x| y", LogLine("a b", 2, "x| y", 1_795_313_700_000_001)),
+        (b"s.1 2026-13-22T02:15:00.000000Z| x", LogLine(None, None, "s.1 2026-13-22T02:15:00.000000Z| x")),
+        (line_start("each[3]", 12, 5) + b"x", LogLine("each[3]", 12, "x", 5)),
         (line_start("each[3]", 12) + b"x", LogLine("each[3]", 12, "x")),
     ],
 )
@@ -80,10 +83,10 @@ def test_reading_goes_on_with_whole_lines(tmp_path: Path) -> None:
     with open(log, "ab", buffering=0) as file:
         file.write(b"s.1| one\ns.1| tw")
         lines, offset, _ = read_log(RUN, log, LogChoice())
-        assert lines == (("s", 1, "one"),)
+        assert lines == (LogLine("s", 1, "one"),)
         file.write(b"o\n")
         lines, offset, _ = read_log(RUN, log, LogChoice(offset))
-        assert lines == (("s", 1, "two"),)
+        assert lines == (LogLine("s", 1, "two"),)
         assert read_log(RUN, log, LogChoice(offset)) == ((), offset, "u")
 
 

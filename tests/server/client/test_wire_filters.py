@@ -62,7 +62,7 @@ WORKFLOW = WorkflowStatistics(
     p95_seconds=86400.0,
     longest_seconds=86400.000001,
     failing_steps={"b": 2, "a": 1},
-    slowest_steps=[StepDurations("resize[*]", 3, 0.5, 1.000001), StepDurations("a", 1, 0.0, 0.0)],
+    slowest_steps=[StepDurations("resize[*]", 3, 0.5, 1.000001, 0.75), StepDurations("a", 1, 0.0, 0.0, 0.0)],
     sampled=2,
 )
 

@@ -37,6 +37,7 @@ CALLS: list[tuple[type[Any], type[Message], dict[str, Any]]] = [
             "flow": "ship it",
             "skip_steps": ["a", "b"],
             "start_from": "c",
+            "timeout": 90.5,
         },
     ),
     (

@@ -12,6 +12,7 @@ import pytest
 from cli.conftest import Ended, Flujoctl
 from cli.conftest import flujoctl as flujoctl
 from cli.conftest import folder as folder
+from workflows.scripted import without_times
 
 
 class Runs:
@@ -54,7 +55,7 @@ class Runs:
 
     def log(self) -> str:
         """What the tasks have printed."""
-        return self.workspace.with_suffix(".log").read_text(encoding="utf-8")
+        return without_times(self.workspace.with_suffix(".log").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel, WorkflowState
 from flujo.workflows import load_workflow
+from workflows.scripted import without_times
 
 
 async def performed(
@@ -41,7 +42,7 @@ def results(state: WorkflowState) -> list[Any]:
 
 
 def log_of(state: WorkflowState) -> str:
-    return Path(state.environment["log_file"]).read_text()
+    return without_times(Path(state.environment["log_file"]).read_text())
 
 
 def is_alive(pid: int) -> bool:

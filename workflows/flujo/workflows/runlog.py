@@ -1,6 +1,7 @@
 """The log of a run: what its tasks print, one file beside the run's workspace.
 
-Lines carry the step and attempt they come from, `build.2| compiling …`; the kernel reads them. The file is bounded:
+Lines carry the step and attempt they come from and when, `build.2 2026-11-22T02:15:00.000000Z| compiling …`; the
+kernel reads them. The file is bounded:
 when it is full, one line says so and nothing more is written. It is not part of the journal, and a run does not fail
 for want of a log.
 """
@@ -11,6 +12,7 @@ import os
 import stat
 from pathlib import Path
 
+from flujo.kernel.clock import Clock, SystemClock
 from flujo.kernel.programs import line_start
 
 from .redaction import NotingRedactor
@@ -27,10 +29,18 @@ _APPENDING = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBL
 class StepLog:
     """The part of one attempt in the log of its run, without what a redactor takes out. `path` None writes nothing."""
 
-    def __init__(self, path: Path | None, step: str, attempt: int, redactor: NotingRedactor | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        step: str,
+        attempt: int,
+        redactor: NotingRedactor | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.path = path
         self._redactor = redactor
-        self._prefix = line_start(step, attempt)
+        self._step, self._attempt = step, attempt
+        self._clock = clock or SystemClock()
         self._rest: dict[str, bytes] = {}
 
     def write(self, text: str) -> None:
@@ -61,7 +71,8 @@ class StepLog:
             return
         if self._redactor is not None:
             lines = self._redactor.data(b"\n".join(lines)).split(b"\n")
-        data = b"".join(self._prefix + line + b"\n" for line in lines)
+        start = line_start(self._step, self._attempt, self._clock.now())
+        data = b"".join(start + line + b"\n" for line in lines)
         try:
             fd = _opened(self.path)
             try:

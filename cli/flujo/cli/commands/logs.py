@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import anyio
 import click
 
 from flujo.cli import failures
 from flujo.cli.connect import reading
+from flujo.cli.event_text import event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, harmless, run_async
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import LogLine, LogOptions
+from flujo.kernel.durations import format_instant
 
 LOOK_SECONDS = 0.2
 """How often a log is looked at that is followed: a file that grows tells nobody."""
@@ -27,6 +30,7 @@ LOOK_SECONDS = 0.2
 @click.option("--attempt", metavar="N", type=click.IntRange(1), help="only what was printed in this attempt")
 @click.option("-n", "--tail", metavar="N", type=click.IntRange(0), help="only the last N lines of what there is")
 @click.option("-f", "--follow", is_flag=True, help="go on with what is printed, until the run has ended")
+@click.option("-t", "--timestamps", is_flag=True, help="begin each line with when it was printed; --time says how")
 @click.option("--no-prefix", is_flag=True, help="leave out the step and attempt before each line")
 def command(
     session: Session,
@@ -35,15 +39,16 @@ def command(
     attempt: int | None,
     tail: int | None,
     follow: bool,
+    timestamps: bool,
     no_prefix: bool,
 ) -> int:
-    """Show what the steps of a run have printed, each line with its step and attempt.
+    """Show what the steps of a run have printed, each line with its step and attempt, and with -t when that was.
 
     On a terminal, what would move the cursor is left out. Ctrl-C only stops following.
     """
     if follow and session.output in ("json", "yaml"):
         raise click.UsageError(f"--follow shows line by line; use -o jsonl instead of -o {session.output}")
-    show = _Printer(session, prefix=not no_prefix)
+    show = _Printer(session, prefix=not no_prefix, timestamps=timestamps)
 
     async def read() -> None:
         async with reading(session.target) as runs:
@@ -94,9 +99,10 @@ def _no_announcement(step: StepState) -> None:
 class _Printer:
     """Prints lines of a log in the format asked for."""
 
-    def __init__(self, session: Session, *, prefix: bool) -> None:
+    def __init__(self, session: Session, *, prefix: bool, timestamps: bool) -> None:
         self._format = session.output
-        self._prefix = prefix
+        self._prefix, self._timestamps = prefix, timestamps
+        self._time = session.time
         self.is_untouched = True
         self._is_terminal = sys.stdout.isatty()
 
@@ -105,11 +111,11 @@ class _Printer:
         lines = list(lines)
         self.is_untouched &= not lines
         if self._format in ("json", "yaml"):
-            emit([line._asdict() for line in lines], self._format)
+            emit([_object(line) for line in lines], self._format)
             return
         for line in lines:
             if self._format == "jsonl":
-                emit(line._asdict(), "jsonl")
+                emit(_object(line), "jsonl")
             else:
                 print(self._text(line))
         sys.stdout.flush()
@@ -118,4 +124,13 @@ class _Printer:
         text = line.text
         if self._is_terminal:
             text = harmless(text.rstrip("\r").rpartition("\r")[2])  # a bar that was drawn over and over: its end
-        return text if line.step is None or not self._prefix else f"{line.step}.{line.attempt}| {text}"
+        if line.step is None:
+            return text
+        prefix = f"{line.step}.{line.attempt}| " if self._prefix else ""
+        if self._timestamps:
+            prefix = f"{'-' if line.at is None else event_time(line.at, self._time)} {prefix}"
+        return f"{prefix}{text}"
+
+
+def _object(line: LogLine) -> dict[str, Any]:
+    return {**line._asdict(), "at": format_instant(line.at)}

@@ -22,7 +22,7 @@ from flujo.cli.session import Session, declare, run_async
 from flujo.cli.shared_workspaces import holds_files, note_earlier_files
 from flujo.cli.target import ServerTarget, is_shared
 from flujo.kernel import Kernel, RunHandle, Runs, Workflow
-from flujo.kernel.api import ResumeOptions
+from flujo.kernel.api import ResumeOptions, Start
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.errors import InvalidInputError, RunOverlapError, StateIncompatibilityError
 from flujo.kernel.keys import check_run_id
@@ -39,6 +39,7 @@ class RunRequest(NamedTuple):
     labels: dict[str, str]
     choice: StepChoice
     no_wait: bool
+    timeout: str | None = None
 
     @property
     def name(self) -> str:
@@ -57,6 +58,9 @@ class RunRequest(NamedTuple):
 @click.option("-l", "--label", "labels", metavar="NAME=TEXT", multiple=True, help="a label to find the run by")
 @click.option(
     "--workspace", metavar="DIR", type=click.Path(path_type=Path), help="work in this folder, which flujo never deletes"
+)
+@click.option(
+    "--timeout", metavar="DURATION", help="let the run fail when it takes longer, from its start and from each resume"
 )
 @click.option("--wait/--no-wait", default=True, help="stay while the run waits (default), or end with 7")
 @click.option(
@@ -79,6 +83,7 @@ def command(
     run_id: str | None,
     labels: Sequence[str],
     workspace: Path | None,
+    timeout: str | None,
     wait: bool,
     detach: bool,
     resume: bool,
@@ -105,12 +110,15 @@ def command(
     inputs = parse_inputs([*assignments, *parameters], params_file)
     if not resume:
         _refuse_without_resume(from_step, override_params)
+    elif timeout is not None:
+        raise click.UsageError("a resumed run keeps the timeout it was started with; leave --timeout out")
     elif workspace is not None or labels:
         raise click.UsageError("a resumed run keeps its workspace and labels; leave --workspace and --label out")
     elif not choice.is_open:
         raise click.UsageError("a resumed run keeps the steps it was started with; leave --flow and --skip-steps out")
     if run_id is not None:
         check_run_id(run_id)
+    Start(timeout=timeout)  # before a store is made for nothing
     if is_remote and workspace is not None:
         raise click.UsageError("a server makes the workspaces of its runs; leave --workspace out")
     if detach and (resume or not (is_remote or is_shared(session.target))):
@@ -122,7 +130,7 @@ def command(
         workflow.with_steps(choice)  # before a store is made for nothing
     if strict_params:
         _refuse_undeclared(workflow, inputs)
-    request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), choice, not wait)
+    request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), choice, not wait, timeout)
     if dry_run:
         return _show(session, request)
     if resume:
@@ -175,6 +183,7 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
             flow=flow,
             skip_steps=skip_steps,
             start_from=start_from,
+            timeout=request.timeout,
         )
         if not handle.created:
             status = (await handle.inspect()).status

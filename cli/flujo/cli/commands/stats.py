@@ -12,7 +12,7 @@ from flujo.cli import text
 from flujo.cli.connect import reading
 from flujo.cli.output import emit, emit_all
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import Statistics, WorkflowStatistics
+from flujo.kernel import Statistics, StepDurations, WorkflowStatistics
 from flujo.kernel.durations import format_duration, format_instant, parse_duration
 from flujo.kernel.state import FINAL, LIVE, RunStatus
 
@@ -73,17 +73,13 @@ def _show(workflows: Sequence[WorkflowStatistics]) -> None:
     failing = [
         (told.workflow, step, str(runs)) for told in workflows for step, runs in list(told.failing_steps.items())[:each]
     ]
-    slowest = [
-        (told.workflow, step.step, _took(step.median_seconds), _took(step.longest_seconds), str(step.times))
-        for told in workflows
-        for step in told.slowest_steps[:each]
-    ]
+    slowest = [(told.workflow, *_step_row(step)) for told in workflows for step in told.slowest_steps[:each]]
     if failing:
         print()
         _print_table(("WORKFLOW", "FAILING STEP", "RUNS"), failing)
     if slowest:
         print()
-        _print_table(("WORKFLOW", "SLOWEST STEP", "MEDIAN", "LONGEST", "TIMES"), slowest)
+        _print_table(("WORKFLOW", "SLOWEST STEP", "P50", "P95", "LONGEST", "TIMES"), slowest)
 
 
 def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -105,6 +101,11 @@ def _row(told: WorkflowStatistics) -> Sequence[str]:
         _took(told.p95_seconds),
         _took(told.longest_seconds),
     )
+
+
+def _step_row(step: StepDurations) -> Sequence[str]:
+    took = (step.median_seconds, step.p95_seconds, step.longest_seconds)
+    return (step.step, *map(_took, took), str(step.times))
 
 
 def _percent(part: float | None) -> str:

@@ -1493,6 +1493,10 @@ pub struct StartRunRequest {
     /// Name of the step to begin with: those that come before it are skipped. Empty: the first one. At most 100 bytes.
     #[prost(string, tag = "9")]
     pub start_from: ::prost::alloc::string::String,
+    /// How long the run may take from its start, and again from each resume, before it fails; longer than no time at all.
+    /// Recorded with the run. Absent: as long as the workflow says.
+    #[prost(message, optional, tag = "10")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
     /// What the run executes. Required.
     #[prost(oneof = "start_run_request::Source", tags = "1, 2")]
     pub source: ::core::option::Option<start_run_request::Source>,
@@ -1772,6 +1776,9 @@ pub struct StepDurations {
     /// The most that one of these took.
     #[prost(message, optional, tag = "4")]
     pub longest: ::core::option::Option<::prost_types::Duration>,
+    /// What 95 of 100 of these took at most.
+    #[prost(message, optional, tag = "5")]
+    pub p95: ::core::option::Option<::prost_types::Duration>,
 }
 /// Which page of which run's steps.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2143,6 +2150,9 @@ pub struct LogLine {
     /// at its end. At most 65536 bytes.
     #[prost(string, tag = "3")]
     pub text: ::prost::alloc::string::String,
+    /// When it was written. Absent for what is said about the log itself, and where an earlier release has written it.
+    #[prost(message, optional, tag = "4")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// How to resume.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -57,6 +57,9 @@ Program = Callable[[Any, Inputs], Awaitable[Any]]
 a program may declare just the part of it that it uses, as the interpreter of `flujo.workflows` does."""
 
 
+ASKED_TIMEOUT = "asked_timeout_seconds"
+"""Under this name the environment of a run has the timeout that it was started with, if that was not the workflow's."""
+
 CLEAN_UP_SECONDS = 60.0
 """How long clean-ups may take after a cancel or a timeout, unless their workflow says otherwise."""
 
@@ -216,7 +219,8 @@ class Workflow(Generic[Result_co]):
     was cancelled or has taken too long, once its program has stopped (LiveRun.drive). `choose` returns a part of a
     definition: for a run that is started it raises StepChoiceError for what cannot be chosen, and for one that goes on,
     of which the second argument is true, only for a flow that is gone. `on_overlap` says what a run does that is
-    started while another one of the workflow is not finished."""
+    started while another one of the workflow is not finished. `asked_timeout` is what was said
+    when a run was started, in place of the definition."""
 
     name: str
     program: Program
@@ -237,6 +241,7 @@ class Workflow(Generic[Result_co]):
     clean_up_seconds: float = CLEAN_UP_SECONDS
     choose: Callable[[StepChoice, bool], Workflow] | None = None
     on_overlap: Overlap = Overlap.ALLOW
+    asked_timeout: float | None = None
 
     def __post_init__(self) -> None:
         check_workflow_name(self.name)
@@ -263,12 +268,18 @@ class Workflow(Generic[Result_co]):
             )
         return self.choose(choice, False)
 
+    def with_timeout(self, seconds: float | None) -> Workflow:
+        """Return the workflow for a run that may take so long from its start, and from each resume; None: as long as
+        the workflow says."""
+        return self if seconds is None else replace(self, timeout_seconds=seconds, asked_timeout=seconds)
+
     def as_started(self, state: WorkflowState) -> Workflow:
         """Return the part of the workflow that a run performs, as it was started with it; raises StepChoiceError."""
+        asked_timeout = state.environment.get(ASKED_TIMEOUT)
         if self.choose is None:
-            return self
+            return self.with_timeout(asked_timeout)
         try:
-            return self.choose(choice_in(state.environment), True)
+            return self.choose(choice_in(state.environment), True).with_timeout(asked_timeout)
         except StepChoiceError as error:
             error.hints = (f"flujoctl resume {state.run_id} --stored  # with the definition it was started with",)
             raise

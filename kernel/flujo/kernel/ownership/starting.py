@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, TypedDict
 
 from flujo.kernel import traces
 from flujo.kernel.clock import Clock, Identifiers
+from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
     FlujoError,
+    InvalidNameError,
     InvalidValueError,
     RequestReusedError,
     RunExistsError,
@@ -20,7 +22,7 @@ from flujo.kernel.errors import (
 from flujo.kernel.execution.child_runs import ChildCall
 from flujo.kernel.execution.committer import Batch
 from flujo.kernel.execution.live_run import LiveRun
-from flujo.kernel.execution.programs import RunStart, Workflow
+from flujo.kernel.execution.programs import ASKED_TIMEOUT, RunStart, Workflow
 from flujo.kernel.journal import events
 from flujo.kernel.journal.events import Fact
 from flujo.kernel.journal.fold import add_up
@@ -74,6 +76,10 @@ class RunOptions(TypedDict, total=False):
     start_from: str | None
     """Skip the steps that come before this one."""
 
+    timeout: Duration | None
+    """Let the run fail when it takes longer than this, counted from its start and again from each resume; by default
+    what the workflow says. Recorded, so that a resume keeps it."""
+
 
 class StartOptions(RunOptions, total=False):
     """The keywords of `Runs.start`."""
@@ -92,10 +98,13 @@ class Start:
     flow: str | None = None
     skip_steps: Collection[str] = ()
     start_from: str | None = None
+    timeout: Duration | None = None
     request_id: str | None = None
 
     def __post_init__(self) -> None:
         check_request_id(self.request_id)
+        if self.timeout is not None and parse_duration(self.timeout) == 0:
+            raise InvalidNameError("timeout", str(self.timeout), "longer than no time at all")
         for name in ("flow", "start_from"):
             check_text(name, getattr(self, name))
 
@@ -103,6 +112,11 @@ class Start:
     def choice(self) -> StepChoice:
         """Return which steps the run is to perform."""
         return StepChoice(self.flow, tuple(self.skip_steps), self.start_from)
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """Return the timeout that was asked for, in seconds."""
+        return None if self.timeout is None else parse_duration(self.timeout)
 
 
 class ForkOptions(TypedDict, total=False):
@@ -189,6 +203,7 @@ class Starter:
     ) -> Started:
         """Start a run as Runs.start does, or leave it to others."""
         chosen = (await self._registry.find(workflow, self._backend)).with_steps(asked.choice)
+        chosen = chosen.with_timeout(asked.timeout_seconds)
         inputs, labels = check_mapping("inputs", inputs), check_mapping("labels", asked.labels)
         request = fingerprint(
             asked.request_id,
@@ -198,6 +213,7 @@ class Starter:
             inputs=inputs,
             labels=labels,
             **({} if asked.choice.is_open else asked.choice._asdict()),
+            **({} if asked.timeout is None else {"timeout_seconds": asked.timeout_seconds}),
         )
         name = self._new_id(asked.run_id, request)
         created = await self._creation(chosen, name, inputs, labels)
@@ -299,6 +315,7 @@ class Starter:
                 {
                     **await self._environment(chosen, run_id, complete),
                     **chosen.defaulted(inputs),
+                    **({} if chosen.asked_timeout is None else {ASKED_TIMEOUT: chosen.asked_timeout}),
                     **_traced(traces.starter()),
                     **({IN_LINE: chosen.on_overlap.value} if chosen.on_overlap is Overlap.QUEUE else {}),
                 }

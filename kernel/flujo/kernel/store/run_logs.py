@@ -1,7 +1,8 @@
 """What the steps of a run have printed: reading the log that lies beside its workspace.
 
-    build.2| compiling …        a line of attempt 2 of the step `build`
-    the log is full (10 MiB)…   a line about the log itself
+    build.2 2026-11-22T02:15:00.000000Z| compiling …    a line of attempt 2 of the step `build`, and when it was written
+    build.2| compiling …                                the same without, as earlier releases wrote it
+    the log is full (10 MiB)…                           a line about the log itself
 
 Whoever calls tasks writes it, by `line_start`; the run records where it is as `log_file` of its environment. It is not
 part of the journal.
@@ -11,12 +12,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, TypedDict, Unpack
 
+from flujo.kernel.durations import format_instant, from_datetime
 from flujo.kernel.errors import InvalidNameError, NoLogError, RunReplacedError, StepNotFoundError
 from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.state import WorkflowState
@@ -28,11 +32,13 @@ _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class LogLine(NamedTuple):
-    """A line of a log. `step` and `attempt` are those that printed it; None for a line about the log itself."""
+    """A line of a log. `step` and `attempt` are those that printed it; None for a line about the log itself. `at` is
+    when it was written, in microseconds UTC; None where that is not said."""
 
     step: str | None
     attempt: int | None
     text: str
+    at: int | None = None
 
 
 class LogPart(NamedTuple):
@@ -91,18 +97,32 @@ class LogChoice(NamedTuple):
 _BOUNDS = {"offset": (0, 2**63 - 1), "attempt": (1, 2**31 - 1), "tail": (0, 2**31 - 1)}
 
 
-def line_start(step: str, attempt: int) -> bytes:
-    """Return how a line begins that an attempt has printed."""
-    return f"{step}.{attempt}| ".encode()
+def line_start(step: str, attempt: int, at: int | None = None) -> bytes:
+    """Return how a line begins that an attempt has printed, at an instant in microseconds UTC."""
+    return f"{step}.{attempt}{'' if at is None else f' {format_instant(at)}'}| ".encode()
 
 
 def parse(line: bytes) -> LogLine:
     """Return what a line of a log says, without its newline. Bytes that are no UTF-8 are shown as what they are not."""
     prefix, mark, text = line.partition(b"| ")
+    at = None
+    if (stamp := _STAMP.search(prefix)) is not None and (at := _instant(stamp[1])) is not None:
+        prefix = prefix[: stamp.start()]
     step, dot, attempt = prefix.rpartition(b".")
     if not mark or not dot or not attempt.isdigit():
         return LogLine(None, None, _shown(line))
-    return LogLine(step.decode(errors="replace"), int(attempt), _shown(text))
+    return LogLine(step.decode(errors="replace"), int(attempt), _shown(text), at)
+
+
+_STAMP = re.compile(rb" (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)$", re.ASCII)
+
+
+def _instant(stamp: bytes) -> int | None:
+    """Return the instant that is written as format_instant does it; None for one that there is not."""
+    try:
+        return from_datetime(datetime.fromisoformat(stamp.decode()))
+    except ValueError:
+        return None
 
 
 def _shown(text: bytes) -> str:

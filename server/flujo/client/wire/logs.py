@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from flujo.kernel.api import LogLine, LogOptions
 from flujo.v1 import run_service_pb2
 
+from .values import from_timestamp, to_timestamp
+
 LINES = 1000
 BYTES = 1024 * 1024
 """How many lines a message has, and how many bytes of text, before the next one begins."""
@@ -36,9 +38,11 @@ def in_messages(lines: Sequence[LogLine]) -> Iterator[list[run_service_pb2.LogLi
 
 def to_log_line(line: LogLine) -> run_service_pb2.LogLine:
     """Return the message of a line."""
-    return run_service_pb2.LogLine(step=line.step or "", attempt=line.attempt or 0, text=line.text)
+    at = None if line.at is None else to_timestamp(line.at)
+    return run_service_pb2.LogLine(step=line.step or "", attempt=line.attempt or 0, text=line.text, at=at)
 
 
 def from_log_line(message: run_service_pb2.LogLine) -> LogLine:
     """Return the line in a message."""
-    return LogLine(message.step or None, message.attempt or None, message.text)
+    at = from_timestamp(message.at) if message.HasField("at") else None
+    return LogLine(message.step or None, message.attempt or None, message.text, at)

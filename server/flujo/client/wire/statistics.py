@@ -49,6 +49,7 @@ def _to_workflow(statistics: WorkflowStatistics) -> pb.WorkflowStats:
                 times=each.times,
                 median=to_duration(each.median_seconds),
                 longest=to_duration(each.longest_seconds),
+                p95=to_duration(each.p95_seconds),
             )
             for each in statistics.slowest_steps
         ],
@@ -75,7 +76,7 @@ def _from_workflow(message: pb.WorkflowStats) -> WorkflowStatistics:
         retried=message.retried,
         failing_steps={each.step: each.runs for each in message.failing_steps},
         slowest_steps=[
-            StepDurations(each.step, each.times, from_duration(each.median), from_duration(each.longest))
+            StepDurations(each.step, each.times, *map(from_duration, (each.median, each.longest, each.p95)))
             for each in message.slowest_steps
         ],
         sampled=message.sampled,
