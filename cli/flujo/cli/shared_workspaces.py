@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flujo.backends.discovery import path_of
 from flujo.kernel import WorkflowState
-from flujo.kernel.backend import other_owner
+from flujo.kernel.backend import other_owner, workspace_in
 
 from .session import Session
 from .target import ServerTarget, StoreTarget
@@ -20,7 +20,7 @@ def holds_files(session: Session, run_id: str) -> bool:
     if isinstance(target, ServerTarget):
         return False
     try:
-        return any((target.workspaces / run_id).iterdir())
+        return any(workspace_in(target.workspaces, run_id).iterdir())
     except (OSError, ValueError):
         return False
 
@@ -29,7 +29,7 @@ def note_earlier_files(session: Session, state: WorkflowState) -> None:
     """Say that a run which has just begun works among files that are not its own: its store was replaced by an older
     copy, or removed, and another run had this id before."""
     workspace, target = state.environment.get("workspace"), session.target
-    if isinstance(target, StoreTarget) and workspace == str((target.workspaces / state.run_id).absolute()):
+    if isinstance(target, StoreTarget) and workspace == str(workspace_in(target.workspaces, state.run_id).absolute()):
         session.note(
             f"the workspace {workspace} holds files of an earlier run with this id, and its log what that one printed; "
             "they are left there"

@@ -48,7 +48,7 @@ from .store.records import (
     size_of_rows,
     workflow_key,
 )
-from .store.workspaces import other_owner
+from .store.workspaces import other_owner, workspace_in
 
 __all__ = [
     "EARLIEST",
@@ -102,4 +102,5 @@ __all__ = [
     "run_filter",
     "size_of_rows",
     "workflow_key",
+    "workspace_in",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,29 @@ async def test_a_store_beside_another_removes_nothing_of_it(tmp_path: Path, verb
     assert before == {"r/made", "r.log"}
     assert files(tmp_path / "workspaces") == before
     assert not files(tmp_path / f"workspaces-{beside}")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("run_ids", [("r", "r.log"), ("r.LOG", "r"), ("r", "r.log", "r.log.log")])
+async def test_no_run_has_the_place_of_the_log_of_another(tmp_path: Path, verb: str, run_ids: Sequence[str]) -> None:
+    """The log of `r` is `r.log`, which is an id as well; whoever removes `r` leaves the other runs all they have."""
+    async with kernel_on(f"sqlite:{tmp_path}/app.db", tmp_path) as kernel:
+        for run_id in run_ids:
+            await kernel.run("program", run_id=run_id)
+        made = files(tmp_path / "workspaces")
+        await VERBS[verb](kernel)
+        left = [run.run_id for run in (await kernel.list()).runs]
+
+    assert len(made) == 2 * len(run_ids)
+    assert files(tmp_path / "workspaces") == {name for name in made if name.split("/")[0] in _names(left)}
+
+
+def _names(run_ids: Sequence[str]) -> set[str]:
+    return {
+        name
+        for run_id in run_ids
+        for name in (f"{run_id}.log", run_id if ".log" not in run_id.lower() else f"{run_id}~")
+    }
 
 
 @pytest.mark.parametrize("verb", VERBS)

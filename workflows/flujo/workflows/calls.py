@@ -88,7 +88,7 @@ class Caller:
 
     def _make_workspace(self, workspace: Path) -> None:
         """Make the folder of the run. One that its user has named may be anybody's, one of flujo's own may not."""
-        is_named = self._names.log_file != workspace.with_name(f"{workspace.name}.log")
+        is_named = self._names.log_file != workspace.with_name(f"{workspace.name.removesuffix('~')}.log")
         if is_named:
             workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         else:

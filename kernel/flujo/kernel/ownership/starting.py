@@ -47,7 +47,7 @@ from flujo.kernel.store.filters import check_labels, check_mapping, check_text
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import read_journal, read_state
 from flujo.kernel.store.records import Refused, RunFilter
-from flujo.kernel.store.workspaces import Workspaces
+from flujo.kernel.store.workspaces import Workspaces, workspace_in
 from flujo.kernel.values import decode, encode, encode_given
 
 from .resumption import require_fit
@@ -326,7 +326,7 @@ class Starter:
         if workflow.environment is None:
             return {}
         number = 1 + await self._backend.count(RunFilter(workflow=workflow.name))
-        workspace = self._workspaces.make().absolute() / run_id
+        workspace = workspace_in(self._workspaces.make().absolute(), run_id)
         return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace, inputs))
 
     async def _begin(

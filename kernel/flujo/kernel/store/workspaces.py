@@ -26,6 +26,12 @@ MARK = ".store"
 _LONGEST_MARK = 16 * 1024
 
 
+def workspace_in(folder: Path, run_id: str) -> Path:
+    """Return the workspace of a run in a folder of workspaces. That of a run named `a.log` is `a.log~`, which is no
+    run's id: `a.log` is the log of the run `a`."""
+    return folder / (f"{run_id}~" if run_id.lower().endswith(".log") else run_id)
+
+
 class Workspaces:
     """The workspaces of the runs of one store. A folder that a user has named for a run is not in here. Without a
     folder there is nothing to make and nothing to remove."""
@@ -44,7 +50,7 @@ class Workspaces:
     def make_own(self, run_id: str, environment: Mapping[str, Any]) -> None:
         """Make the workspace of a run that takes over what another one has done, empty: so that it is known from one
         that is gone. A folder that its user has named is left alone."""
-        own = self.make().absolute() / run_id if "workspace" in environment else None
+        own = workspace_in(self.make().absolute(), run_id) if "workspace" in environment else None
         if own is not None and str(own) == environment["workspace"]:
             make_own_folder(own, own.parent, NAMING_A_WORKSPACE)
 
@@ -68,7 +74,7 @@ class Workspaces:
         for run_id in run_ids:
             import shutil
 
-            shutil.rmtree(home / run_id, ignore_errors=True)  # a link is not followed, and stays
+            shutil.rmtree(workspace_in(home, run_id), ignore_errors=True)  # a link is not followed, and stays
             with suppress(OSError):
                 (home / f"{run_id}.log").unlink()
 
