@@ -193,6 +193,29 @@ def test_a_run_that_filled_the_disk_is_resumed(store: str, small_memory: Path) -
     assert (resumed.code, resumed.out.split()[:2]) == (0, ["completed", "night"]), resumed
 
 
+WRITING = """\
+name: writing
+steps:
+  - {name: say, task: echo, inputs: {message: "before"}}
+  - {name: put, task: write_file, inputs: {path: out.txt, content: "{{ 'x' * 5000 }}"}}
+"""
+
+
+def test_a_full_disk_under_a_workspace_is_told_of_the_file(small_memory: Path, tmp_path: Path) -> None:
+    """The store is elsewhere and sound: the step that had no room fails and names its file; a resume goes on."""
+    terminal = Terminal(tmp_path / "terminal", "sqlite:.flujo/state.db")
+    terminal.write("writing.yaml", WRITING)
+    ballast = fill(small_memory)
+    ended = terminal.flujoctl("run", "writing.yaml", "--id", "night", "--workspace", str(small_memory / "files"))
+
+    assert ended.code == 1, ended
+    assert f"No space left on device: '{small_memory}/files/out.txt'" in ended.err
+
+    ballast.unlink()
+    assert terminal.flujoctl("resume", "night").code == 0
+    assert (small_memory / "files" / "out.txt").stat().st_size == 5_000
+
+
 VERBS = ["cancel night", "signal night go", "set night x=1", "run flow.py --id other", "delete night --force"]
 
 

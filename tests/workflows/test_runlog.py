@@ -46,14 +46,33 @@ def test_a_log_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     StepLog(None, "s", 1).write("x")
 
 
-def test_a_log_is_never_written_into_a_file_of_another_name(tmp_path: Path) -> None:
-    """A hard link that somebody has put in its place leads to a file of this very user."""
+def test_a_log_is_never_written_into_a_file_of_another_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A hard link that somebody has put in its place leads to a file of this very user. That is told once."""
     (tmp_path / "profile").write_text("mine")
     os.link(tmp_path / "profile", tmp_path / "log")
-
-    StepLog(tmp_path / "log", "s", 1).write("x")
+    log = StepLog(tmp_path / "log", "s", 1)
+    for _ in range(3):
+        log.write("x")
 
     assert (tmp_path / "profile").read_text() == "mine"
+    assert caplog.text.count("what step s prints is not all in the log: it has another name") == 1
+
+
+def test_what_a_full_disk_took_of_a_log_is_told_and_spoils_no_later_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line of which the disk took a part stays without its end; what comes when there is room begins a new one."""
+    log = StepLog(tmp_path / "log", "s", 1, clock=ManualClock())
+    with monkeypatch.context() as full:
+        write = os.write
+        full.setattr(os, "write", lambda file, data: write(file, data[:10]))
+        log.write("first")
+    log.write("second")
+
+    stamp = format_instant(START)
+    begun, *rest = (tmp_path / "log").read_text().splitlines()
+    assert (begun, rest) == (f"s.1 {stamp}| first"[:10], [f"s.1 {stamp}| second"])
+    assert caplog.text.count("there is no room on its disk") == 1
 
 
 def test_a_log_is_never_written_through_a_link_or_into_a_pipe(tmp_path: Path) -> None:

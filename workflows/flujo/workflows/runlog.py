@@ -8,6 +8,7 @@ for want of a log.
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
@@ -16,6 +17,8 @@ from flujo.kernel.clock import Clock, SystemClock
 from flujo.kernel.programs import line_start
 
 from .redaction import NotingRedactor
+
+logger = logging.getLogger("flujo.workflows")
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE = 16 * 1024
@@ -42,6 +45,8 @@ class StepLog:
         self._step, self._attempt = step, attempt
         self._clock = clock or SystemClock()
         self._rest: dict[str, bytes] = {}
+        self._is_torn = False  # a line of ours has no end, for which the disk had no room
+        self._has_told = False
 
     def write(self, text: str) -> None:
         """Write whole lines."""
@@ -72,23 +77,40 @@ class StepLog:
         if self._redactor is not None:
             lines = self._redactor.data(b"\n".join(lines)).split(b"\n")
         start = line_start(self._step, self._attempt, self._clock.now())
-        data = b"".join(start + line + b"\n" for line in lines)
+        data = b"\n" * self._is_torn + b"".join(start + line + b"\n" for line in lines)
         try:
-            fd = _opened(self.path)
-            try:
-                found = os.fstat(fd)
-                room = MAX_BYTES - found.st_size
-                if room > 0 and _is_own(found):
-                    os.write(fd, data if len(data) < room else data[:room] + _FULL)
-            finally:
-                os.close(fd)
-        except OSError:
-            pass  # no log is better than no run
+            self._write(self.path, data)
+        except OSError as error:  # no log is better than no run
+            self._tell(error.strerror or str(error))
+
+    def _write(self, path: Path, data: bytes) -> None:
+        fd = _opened(path)
+        try:
+            found = os.fstat(fd)
+            if (why := _why_not_ours(found)) is not None:
+                self._tell(why)
+                return
+            room = MAX_BYTES - found.st_size
+            if room > 0:
+                part = data if len(data) < room else data[:room] + _FULL
+                self._is_torn = os.write(fd, part) < len(part)
+                if self._is_torn:
+                    self._tell("there is no room on its disk")
+        finally:
+            os.close(fd)
+
+    def _tell(self, why: str) -> None:
+        if not self._has_told:
+            self._has_told = True
+            logger.warning("%s: what step %s prints is not all in the log: %s", self.path, self._step, why)
 
 
-def _is_own(found: os.stat_result) -> bool:
-    """True for a plain file of this user's that has no other name, which a hard link planted here would have."""
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
+def _why_not_ours(found: os.stat_result) -> str | None:
+    """Return what keeps a file from being written to; None for a plain file of this user's that has no other name, as a
+    hard link planted here would have, and a file of which the folder was copied by hard links."""
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        return "it is no plain file of this user's"
+    return "it has another name (a hard link); copy it, and put the copy in its place" if found.st_nlink > 1 else None
 
 
 def _opened(path: Path) -> int:

@@ -220,6 +220,13 @@ def write_whole(path: Path, chunks: Iterable[bytes], given_up: GivenUp, mode: in
                 size += file.write(chunk)
             file.flush()
             put_in_place(descriptor, beside, path, given_up, mode)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        if (
+            error.filename is None and error.errno is not None
+        ):  # of a full disk, or a broken one, the system does not say for which file
+            raise type(error)(error.errno, error.strerror, str(path)) from error
+        raise
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
