@@ -10,14 +10,14 @@ import click
 from .other_tools import COMMANDS, NOUNS, VALUES
 from .usage import UnknownCommand
 
-_STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
+STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
 
 
 def nearest_status(error: click.NoSuchOption) -> str | None:
     """Return the option that was meant where a status was given as one, as in `list --failed`."""
     word = error.option_name.lstrip("-")
     has_statuses = error.ctx is not None and any("--status" in each.opts for each in error.ctx.command.params)
-    return f"--status {word}" if word in _STATUSES and has_statuses else None
+    return f"--status {word}" if word in STATUSES and has_statuses else None
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
@@ -56,7 +56,7 @@ def refuse_unknown(ctx: click.Context, name: str, rest: Sequence[str], known: Co
     if meant.partition(" ")[0] not in known:
         meant = nearest(name, known) or ""
     way_on = f"{path} {meant} --help" if meant else f"{path} --help"
-    if name in _STATUSES and "list" in known:
+    if name in STATUSES and "list" in known:
         meant = f"list --status {name}"
         way_on = f"{path} {meant}"
     told = f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else "")

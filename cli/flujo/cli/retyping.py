@@ -15,13 +15,17 @@ from typing import NamedTuple
 import click
 
 from . import command_index
-from .nearest import nearest_choice, nearest_status
+from .nearest import STATUSES, nearest_choice, nearest_status
 from .other_tools import FILTERS, NOUNS, OPTIONS, Instead
 from .session import Session
-from .usage import NobodyToAsk, UnknownCommand
+from .usage import ExtraWords, NobodyToAsk, UnknownCommand
 
 _READING = {name for title, commands in command_index.SECTIONS if title == "Look at runs" for name, _ in commands}
 """Commands that do nothing to a run."""
+
+_HARMLESS = _READING | {"show", "config", "version", "doctor", "schema", "tasks", "completion", "ping", "hosts"}
+_HARMLESS |= {"workflows", "export", "info", "check"}
+"""Those and others that may be repeated without a word of theirs, whatever it was meant to say."""
 
 
 class Meant(NamedTuple):
@@ -44,9 +48,11 @@ def what_was_meant(root: click.Group, error: click.ClickException, arguments: Se
         told, words = _with_option(error, arguments)
     elif isinstance(error, click.BadParameter) and (value := nearest_choice(error)) is not None:
         told, words = f"did you mean {value!r}?", _with_value(error, value, arguments)
+    elif isinstance(error, ExtraWords):
+        words = _without_extra(error, arguments)
     elif isinstance(error, click.MissingParameter) and (lines := _ids(root, error, arguments)):
         return Meant(told, lines)
-    if words is None and len(arguments) > 1 and arguments[1] in NOUNS:
+    if len(arguments) > 1 and arguments[1] in NOUNS and isinstance(error, click.UsageError):
         words = [arguments[0], *arguments[2:]]
     if words is not None and is_readable(root, words):
         return Meant(told, [shlex.join(["flujoctl", *words])])
@@ -165,6 +171,24 @@ def _with_value(error: click.BadParameter, meant: str, arguments: Sequence[str])
     if not set(ends) & set(arguments):
         return None
     return [word.removesuffix(given[1]) + meant if word in ends else word for word in arguments]
+
+
+def _without_extra(error: ExtraWords, arguments: Sequence[str]) -> list[str] | None:
+    """Return a line without the words that are too much: one may belong to an option, as the step in `logs ID STEP`.
+    What changes something is left alone: more might be meant by the word."""
+    command = error.ctx.command if error.ctx is not None else None
+    if command is None or command.name not in _HARMLESS or not set(error.words) <= set(arguments):
+        return None
+    left = [word for word in arguments if word not in error.words]
+    option = _option_for(command, error.words[0])
+    return [*left, option, *error.words] if option is not None and len(error.words) == 1 else left
+
+
+def _option_for(command: click.Command, word: str) -> str | None:
+    """Return the option of a command that a word is likely to belong to."""
+    known = {option for parameter in command.params for option in parameter.opts}
+    fitting = ("--status",) if word in STATUSES else ("--step", "--workflow")
+    return next((option for option in fitting if option in known), None)
 
 
 def _ids(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:

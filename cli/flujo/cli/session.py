@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import command_index
+from .usage import ExtraWords
 
 if TYPE_CHECKING:
     from .target import StoreTarget, Target
@@ -241,7 +242,11 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]  # the option whose value a shell asks for has none yet, which would end the parsing
-        return super().parse_args(ctx, args)
+        ctx.allow_extra_args = True  # they are refused here, in words that say what the command takes
+        left = super().parse_args(ctx, args)
+        if left and not ctx.resilient_parsing:
+            raise ExtraWords(ctx, left)
+        return left
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from .examples import examples_of

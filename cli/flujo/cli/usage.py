@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 
@@ -15,6 +17,17 @@ class UnknownCommand(click.UsageError):
 
 class NobodyToAsk(click.UsageError):
     """A command wants to be confirmed, and there is no terminal: an option has to say so."""
+
+
+class ExtraWords(click.UsageError):
+    """A command line has more `words` than its command takes."""
+
+    def __init__(self, ctx: click.Context, words: Sequence[str]) -> None:
+        taken = " ".join(piece for piece in ctx.command.collect_usage_pieces(ctx) if piece != "[OPTIONS]")
+        named = " and ".join(map(repr, words))
+        verb = "is" if len(words) == 1 else "are"
+        super().__init__(f"`{ctx.command_path}` takes {taken or 'no argument'}; {named} {verb} too much", ctx)
+        self.words = tuple(words)
 
 
 CODES: dict[str, tuple[type[click.ClickException], str]] = {
