@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -144,6 +145,28 @@ async def test_a_store_removes_what_is_its_own_also_after_a_move(tmp_path: Path,
         assert await kernel.count() == 0
 
     assert files(tmp_path / "there" / "workspaces") == set()
+
+
+async def test_a_workspace_that_cannot_be_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its run is gone and nothing else tells of it. What can be removed is."""
+    remove = os.unlink
+
+    def refuse(path: Any, **where: Any) -> None:
+        if os.path.basename(path) == "made":
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        remove(path, **where)
+
+    async with kernel_on(f"sqlite:{tmp_path}/app.db", tmp_path) as kernel:
+        await kernel.run("program", run_id="r")
+        (tmp_path / "workspaces" / "r" / "other").write_text("x")
+        with monkeypatch.context() as immutable:
+            immutable.setattr(os, "unlink", refuse)
+            await kernel.delete("r")
+
+    assert files(tmp_path / "workspaces") == {"r/made"}
+    assert f"the workspace {tmp_path}/workspaces/r of a deleted run stays: Operation not permitted" in caplog.text
 
 
 async def test_a_link_in_the_place_of_a_workspace_is_not_followed(tmp_path: Path) -> None:

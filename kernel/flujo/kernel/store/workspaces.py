@@ -8,6 +8,7 @@ was renamed takes the folder over, since the one that is named is not there any 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,8 @@ from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.trust import NAMING_A_WORKSPACE, foreign_owner, make_own_folder, read_plain, write_own
 
 from .backend import StateBackend
+
+logger = logging.getLogger("flujo.kernel")
 
 MARK = ".store"
 _LONGEST_MARK = 16 * 1024
@@ -72,9 +75,7 @@ class Workspaces:
         if not self._is_trusted(home := self._home()):
             return
         for run_id in run_ids:
-            import shutil
-
-            shutil.rmtree(workspace_in(home, run_id), ignore_errors=True)  # a link is not followed, and stays
+            _remove_all(workspace_in(home, run_id))
             with suppress(OSError):
                 (home / f"{run_id}.log").unlink()
 
@@ -105,6 +106,21 @@ class Workspaces:
     def _name_from(self, folder: Path) -> str:
         assert self._backend.path is not None
         return os.path.relpath(self._backend.path.resolve(), folder.resolve())
+
+
+def _remove_all(workspace: Path) -> None:
+    """Remove a folder as far as that can be done. What has to stay is named: nothing else tells of it, and the next run
+    of this id would work among it. A link is not followed, and stays."""
+    import shutil
+
+    try:
+        shutil.rmtree(workspace)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        shutil.rmtree(workspace, ignore_errors=True)
+        if os.path.lexists(workspace):
+            logger.warning("the workspace %s of a deleted run stays: %s", workspace, error.strerror or error)
 
 
 def make_if_gone(workspace: str) -> bool:
