@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
+from string import ascii_letters, digits, punctuation
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from flujo.workflows.redaction import MASK, Redactor
 
+RESERVED = "!$&'()*+,/:;=?@[]"
 SECRET = "s3cret/tökén+'\"\\=a b"
 
 
@@ -33,6 +35,8 @@ SECRET = "s3cret/tökén+'\"\\=a b"
         f"https://example.org/?key={quote(SECRET)}",
         f"https://example.org/?key={quote(SECRET, safe='')}",
         f"https://example.org/?key={quote(SECRET, safe='').lower()}",
+        f"https://example.org/?key={quote(SECRET, safe=ascii_letters + digits + punctuation)}",
+        f"https://example.org/{quote(SECRET, safe=RESERVED)}",
         f"key={quote_plus(SECRET)}&b=1",
         base64.b64encode(SECRET.encode()).decode(),
         base64.b64encode(f"{SECRET}\n".encode()).decode(),

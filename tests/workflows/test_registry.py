@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,8 +23,9 @@ class EntryPoint:
 
     value = "module:name"
 
-    def __init__(self, found: Any) -> None:
-        self._found = found
+    def __init__(self, found: Any, module: str = "module", package: str = "package") -> None:
+        self._found, self.module = found, module
+        self.dist = SimpleNamespace(name=package)
 
     def load(self) -> Any:
         if isinstance(self._found, Exception):
@@ -64,6 +67,27 @@ def test_an_installed_task_that_cannot_be_imported_is_named(monkeypatch: pytest.
 
     with pytest.raises(DeclarationError, match=r"task 'bad' \(module:name\) cannot be imported: oops"):
         Tasks().find("bad")
+
+
+@pytest.mark.parametrize(
+    ("missing", "typed"),
+    [
+        ("word_tasks", "its package 'word-tasks' is not whole: {} --force-reinstall --no-deps word-tasks"),
+        ("pandas.core", "'word-tasks' needs it; install what has it: {} PACKAGE"),
+    ],
+)
+def test_a_module_that_an_installed_task_misses_is_told_with_what_to_type(
+    missing: str, typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own, or one that it imports."""
+    error = ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+    monkeypatch.setattr(registry, "_entry_points", lambda: {"bad": EntryPoint(error, "word_tasks.tasks", "word-tasks")})
+
+    with pytest.raises(DeclarationError) as raised:
+        Tasks().find("bad")
+
+    way = typed.format(f"{sys.executable} -m pip install")
+    assert str(raised.value).endswith(f"{error}; it was looked for where {sys.executable} looks; {way}")
 
 
 def test_inputs_get_their_defaults() -> None:

@@ -150,7 +150,6 @@ async def test_the_first_line_of_a_failure_is_the_one_that_tells_the_most(bench:
     ("command", "told"),
     [
         ("echo 'FAILED test_x: 3 != 4'; exit 1", "the command ended with code 1: FAILED test_x: 3 != 4\n(it ran in "),
-        ("exit 1", "the command ended with code 1, and printed nothing\n(it ran in "),
     ],
 )
 async def test_a_failure_whose_message_is_on_stdout_shows_it(bench: Bench, command: str, told: str) -> None:
@@ -159,6 +158,53 @@ async def test_a_failure_whose_message_is_on_stdout_shows_it(bench: Bench, comma
         await bench.call("shell", command=command, working_dir=".")
 
     assert str(raised.value).startswith(f"{told}{bench.workspace}")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"command": "test -d x"}, "test -d x"),
+        ({"command": "  test -d x\n"}, "test -d x"),
+        ({"command": ["test", "-d", "a b"]}, "test -d 'a b'"),
+        ({"command": {"default": ["test", "-d", "x"]}}, "test -d x"),
+        ({"command": "test -d 'a b'", "shell": False}, "test -d 'a b'"),
+        ({"command": f"test -d {'x' * 300}"}, f"test -d {'x' * 191}…"),
+        (
+            {"command": "cd /\ntest -d x\n"},
+            "a script of 2 lines; with the line `set -x` above them the log shows each that runs\n"
+            "its lines:\ncd /\ntest -d x",
+        ),
+    ],
+)
+async def test_a_failure_that_has_printed_nothing_shows_its_command(
+    bench: Bench, inputs: dict[str, Any], told: str
+) -> None:
+    """A reader has nothing else to know by which it was; of a script, how to see the line."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", **inputs)
+
+    first = "the command ended with code 1, and printed nothing: "
+    assert str(raised.value).startswith(f"{first}{told}\n(it ran in {bench.workspace}")
+
+
+async def test_a_silent_script_of_many_lines_shows_the_first_of_them(bench: Bench) -> None:
+    """And says how many there are."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", command="true\n" * 30 + "exit 4")
+
+    lines = str(raised.value).splitlines()
+    assert "a script of 31 lines" in lines[0]
+    assert lines[2:-1] == ["true"] * 10 + ["(21 more lines)"]
+
+
+async def test_where_an_output_was_cut_the_failure_says_so(bench: Bench) -> None:
+    """At the line that it shows, so that it is not taken for a whole one."""
+    with pytest.raises(ShellError) as raised:
+        await bench.call("shell", command="printf %s abcdefghijkl; exit 3", max_output=4)
+
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "the command ended with code 3: …kl"
+    assert lines[1:4] == ["the end of its stdout: ab…", "[... 8 bytes left out ...]", "…kl"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from workflows.tasks.conftest import Runs
@@ -62,7 +64,8 @@ def test_a_function_is_called_with_arguments_and_returns_its_value(runs: Runs) -
     [
         ("module: reports, function: broken", "LookupError", "no such report (line 23 of module reports)"),
         ("module: reports, function: missing", "AttributeError", "module 'reports' has no attribute 'missing'"),
-        ("module: nowhere_to_be_found, function: f", "ModuleNotFoundError", "No module named 'nowhere_to_be_found'"),
+        ("module: reports, function: sumarize", "AttributeError", "; did you mean 'summarize'?"),
+        ("module: reports, function: Report.x", "AttributeError", "no attribute 'x'; it has: title"),
         ("module: reports, function: summarize", "TypeError", "missing 1 required positional argument: 'numbers'"),
         ("module: reports, function: foreign", "TypeError", "the result['made'] is of type object"),
     ],
@@ -73,6 +76,62 @@ def test_what_a_function_raises_fails_the_step_under_its_name(inputs: str, type:
 
     assert found == type
     assert told in message
+
+
+INSTALL = f"{sys.executable} -m pip install PACKAGE"
+
+
+def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(runs: Runs) -> None:
+    """And what to type: to put it there, or to install it where flujo runs."""
+    _, told = runs.error("- {name: a, task: python_function, inputs: {module: nowhere_to_be_found, function: f}}")
+
+    assert told == (
+        f"No module named 'nowhere_to_be_found'; it was looked for beside the workflow's file ({runs.folder}), "
+        f"in the workspace ({runs.workspace}), where the run was started ({runs.folder}), and where {sys.executable} "
+        f"looks; put nowhere_to_be_found.py there, or install what has it: {INSTALL}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("python_function, inputs: {module: report, function: summarize}", "; did you mean 'reports'?"),
+        ("python_function, inputs: {module: needs, function: f}", "No module named 'not_there'; it was looked for"),
+        ("python_code, inputs: {code: import not_there}", f"or install what has it: {INSTALL} (line 1 of the code)"),
+        ("python_code, inputs: {code: import not_there}, for_each: [1]", f"or install what has it: {INSTALL}"),
+        (
+            "python_code, inputs: {code: import reports}",
+            "type `import sys; sys.path.append(context['workflow_dir'])` above the import",
+        ),
+        ("python_module, inputs: {module: not_there}", f"install what has it: {INSTALL}"),
+        ("python_module, inputs: {module: report}", "; did you mean 'reports'?"),
+        ("python_module, inputs: {module: needs}", f"install what has it: {INSTALL}"),
+        ("python_script, inputs: {script_path: x.py}", "there is no 'x.py' beside the workflow's file, "),
+        ("template, inputs: {file: x.j2}", "there is no 'x.j2' beside the workflow's file, "),
+    ],
+)
+def test_every_way_to_miss_a_module_or_a_program_is_told(step: str, told: str, runs: Runs) -> None:
+    """By the module itself, by one that it imports, by code, by a program, by a file."""
+    (runs.folder / "needs.py").write_text("import not_there")
+    runs.run(f"- {{name: a, task: {step}}}")
+
+    assert told in str(runs.state())
+
+
+def test_a_program_that_fails_without_a_word_is_shown_with_its_arguments(runs: Runs) -> None:
+    """As the command of `shell` is."""
+    (runs.folder / "quiet.py").write_text("raise SystemExit(3)")
+    _, told = runs.error("- {name: a, task: python_script, inputs: {script_path: quiet.py, args: [a b, 2]}}")
+
+    first = f"the command ended with code 3, and printed nothing: python {runs.folder}/quiet.py 'a b' 2"
+    assert told.splitlines()[0] == first
+
+
+def test_code_comes_to_a_module_beside_the_workflow_as_it_is_told(runs: Runs) -> None:
+    """What is printed works."""
+    code = "import sys; sys.path.append(context['workflow_dir']); import reports; result = reports.Report.title('a')"
+
+    assert runs.results(f'- {{name: a, task: python_code, inputs: {{code: "{code}"}}}}') == {"a": "A"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ TOP = "secrets: [CANARY]"
 FORMS = (
     CANARY,
     CANARY[:9],
+    CANARY[-5:],
     CANARY.lower(),
     json.dumps(CANARY)[1:-1],
     json.dumps(json.dumps(CANARY)[1:-1])[1:-1],
@@ -31,7 +32,7 @@ FORMS = (
     base64.b64encode(CANARY.encode()).decode()[:12],
     base64.b64encode(b"u:" + CANARY.encode()).decode()[4:16],
 )
-"""By which it would be found: whole, its beginning, and encoded."""
+"""By which it would be found: whole, its beginning, its end, and encoded."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,15 @@ def assert_not_in(text: str) -> None:
 LEAKS = {
     "printed": "task: shell, inputs: {command: 'printf \"%s\\n\" \"$CANARY\"; printf \"%s\" \"x$CANARY\" >&2'}",
     "printed by a failing command": "task: shell, inputs: {command: 'echo \"$CANARY\" >&2; exit 3'}",
+    "in a command that fails without a word": "task: shell, inputs: {command: [test, -d, '{{ secrets.CANARY }}']}",
+    "the same as a text": "task: shell, inputs: {command: 'test -d {{ secrets.CANARY | quote }}'}",
+    "at the cut of a long command": (
+        "task: shell, inputs: {command: 'test -d {{ \"x\" * 180 }}{{ secrets.CANARY | quote }}'}"
+    ),
+    "at the cut of an output that a failure shows": (
+        "task: shell, inputs: {max_output: 40, command: "
+        "'printf \"%015d%s%050d%s%014d\" 0 \"$CANARY\" 0 \"$CANARY\" 0; exit 3'}"
+    ),
     "split over two writes": (
         "task: python_code, inputs: {code: 'import os, sys; s = os.environ[\"CANARY\"]; "
         "sys.stderr.write(s[:5]); sys.stderr.flush(); sys.stderr.write(s[5:]); sys.stderr.flush()'}"

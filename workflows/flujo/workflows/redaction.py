@@ -29,8 +29,11 @@ MIN_LENGTH = 8
 _LEAST_LEFT = 4
 """Characters of the beginning or end of a secret that are taken for it where a text was cut."""
 
-_CUTS = re.compile(r"\n\[\.\.\. \d+ bytes left out \.\.\.\]\n|…")
-"""What stands where outputs and messages were cut."""
+CUT = re.compile(r"\n\[\.\.\. \d+ bytes left out \.\.\.\]\n")
+"""What stands where an output was cut."""
+
+_CUTS = re.compile(rf"{CUT.pattern}|…")
+"""The same, and where messages were cut."""
 
 _CUT_MARK = "…".encode()
 
@@ -147,10 +150,14 @@ def _encodings(piece: str) -> Iterator[str]:
     for each in {piece, piece.lower(), piece.upper()}:
         yield from _quoted(each)
     data = piece.encode("utf-8", "surrogateescape")
-    for encoded in (quote(data, safe=""), quote(data), quote_plus(data)):
+    for encoded in (*(quote(data, safe=safe) for safe in _SAFE), quote_plus(data)):
         yield encoded
         yield re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), encoded)
     yield from _base64_forms(data)
+
+
+_SAFE = ("", "/", "!$&'()*+,/:;=?@[]", "".join(map(chr, range(33, 127))))
+"""Characters that URLs have as they are: none of those with a meaning, all of them, or all that are ASCII."""
 
 
 def _quoted(piece: str) -> Iterator[str]:

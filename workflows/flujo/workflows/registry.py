@@ -12,6 +12,7 @@ definition uses it.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +26,7 @@ from anyio.abc import TaskGroup
 from flujo.kernel.errors import DeclarationError, FlujoError
 from flujo.kernel.programs import Attempt
 
+from .missing_modules import how_to_install
 from .parameters import Parameter, check_inputs, declare, keyword_problems
 from .runlog import StepLog
 from .wording import unknown
@@ -297,7 +299,19 @@ def _installed(name: str) -> Task | None:
     try:
         found = entry_point.load()
     except Exception as error:  # the import of a foreign module may raise anything
-        raise DeclarationError(f"task {name!r} ({entry_point.value}) cannot be imported: {error}") from error
+        told = f"task {name!r} ({entry_point.value}) cannot be imported: {error}"
+        if isinstance(error, ModuleNotFoundError):
+            told += f"; {_how_to_repair(entry_point, error.name or '')}"
+        raise DeclarationError(told) from error
     if not isinstance(found, Task):
         raise DeclarationError(f"{entry_point.value} is not a task", ["declare it with @task"])
     return found
+
+
+def _how_to_repair(entry_point: Any, missing: str) -> str:
+    """Return where a module was looked for that an installed task needs, and what to type."""
+    own = entry_point.module.partition(".")[0] == missing.partition(".")[0]
+    package = entry_point.dist.name if entry_point.dist is not None else entry_point.module
+    typed = f"--force-reinstall --no-deps {package}" if own else "PACKAGE"
+    what = f"its package {package!r} is not whole: " if own else f"{package!r} needs it; install what has it: "
+    return f"it was looked for where {sys.executable} looks; {what}{how_to_install(typed)}"

@@ -134,15 +134,21 @@ def inside(call: TaskCall, path: str) -> Path:
 
 
 def beside_or_inside(call: TaskCall, name: str) -> Path:
-    """Return the file a relative path names: beside the workflow's file, if it has one, or else in the workspace."""
+    """Return the file a relative path names: beside the workflow's file, if it has one, or else in the workspace.
+    Raises FileNotFoundError, which names both, if it is in neither."""
     outside = call.inputs["allow_outside"]
-    folders = [call.workspace]
-    if call.context["workflow_dir"]:
-        folders.insert(0, Path(call.context["workflow_dir"]))
-        beside = confined(name, *folders, allow_outside=outside)
-        if beside.exists():
-            return beside
-    return confined(name, call.workspace, *folders, allow_outside=outside)
+    if not call.context["workflow_dir"]:
+        return confined(name, call.workspace, allow_outside=outside)
+    folder = Path(call.context["workflow_dir"])
+    beside = confined(name, folder, call.workspace, allow_outside=outside)
+    if beside.exists():
+        return beside
+    inside = confined(name, call.workspace, folder, allow_outside=outside)
+    if inside.exists() or beside == inside:
+        return inside
+    raise FileNotFoundError(
+        f"there is no {name!r} beside the workflow's file, {folder}, or in the workspace, {call.workspace}"
+    )
 
 
 def confined(path: str, folder: Path, *others: Path, allow_outside: bool) -> Path:

@@ -204,7 +204,7 @@ def call(module: str, function: str, args: "list[Any]", kwargs: "dict[str, Any]"
         found: Any = importlib.import_module(module)
         file = getattr(found, "__file__", None) or ""
         for name in function.split("."):
-            found = getattr(found, name)
+            found = member(found, name)
         result = found(*args, **kwargs)
         if hasattr(type(result), "__await__"):
             import asyncio  # which takes long, and is among what an async function has imported anyway
@@ -214,6 +214,21 @@ def call(module: str, function: str, args: "list[Any]", kwargs: "dict[str, Any]"
     except BaseException as error:
         return {"error": describe(error, file)}
     return {"result": result}
+
+
+def member(owner: "Any", name: str) -> "Any":
+    """Return the part of a module or a class; one that is not there is told with the nearest, or with what is there."""
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        if getattr(error, "name", None) != name:  # raised by what was asked for it
+            raise
+        import difflib
+
+        known = [each for each in dir(owner) if not each.startswith("_") and callable(getattr(owner, each, None))]
+        near = difflib.get_close_matches(name, known[:200], 1)
+        more = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(known[:20]) or 'no function'}"
+        raise AttributeError(f"{error}; {more}") from None
 
 
 async def awaited(value: "Any") -> "Any":

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 from flujo.kernel.errors import FlujoError, OutputTooLargeError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
+from flujo.workflows.missing_modules import NO_MODULE, PLACES, told_of_module
 from flujo.workflows.registry import InText, LoopScope, Mention, TaskCall, task
 from flujo.workflows.sandbox import why_not_whole
 
 from .python_pool import ChildEnded, pool_of, program
-from .shell import LAST_LINES, how_it_ended
+from .shell import end_of, how_it_ended
 
 MAX_PARSED = 16 * 1024
 """Characters of code that are parsed here, which takes about 2 ms for each KiB and cannot be interrupted."""
@@ -116,7 +117,7 @@ async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> 
     """Let a child process work on a request (python_child.py) and return its result; raises what it tells of, with the
     line in `place`."""
     if call.loop is not None:
-        return _result(await _ask_warm_child(call, call.loop, request), call, place)
+        return await _result(await _ask_warm_child(call, call.loop, request), call, place)
     finished = await call.attempt.children.run(
         [sys.executable, "-P", "-c", program()],
         cwd=call.workspace,
@@ -131,7 +132,7 @@ async def run_python(call: TaskCall, request: Mapping[str, Any], place: str) -> 
         answer = json.loads(finished.stdout)
     except ValueError:
         raise _ended(finished) from None
-    return _result(answer, call, place)
+    return await _result(answer, call, place)
 
 
 async def _ask_warm_child(call: TaskCall, loop: LoopScope, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,14 +146,18 @@ async def _ask_warm_child(call: TaskCall, loop: LoopScope, request: Mapping[str,
 
 def _ended(finished: Finished) -> ChildProcessError:
     """Return the error of a process that has given no answer: it was killed, or left by os._exit."""
-    last = finished.stderr.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+    last = end_of(finished.stderr)
     said = ": " + "\n".join(last) if last else ""
     return ChildProcessError(f"the Python process {how_it_ended(finished.return_code)}{said}")
 
 
-def _result(answer: Mapping[str, Any], call: TaskCall, place: str) -> Any:
+async def _result(answer: Mapping[str, Any], call: TaskCall, place: str) -> Any:
     if "error" in answer:
-        told = {**answer["error"], "message": _with_way(answer["error"]["message"], call.context)}
+        message = answer["error"]["message"]
+        if missing := NO_MODULE.fullmatch(message):
+            where = PLACES if call.inputs.get("module") else ("workspace",)
+            message = f"{message}; {await told_of_module(missing[1], call.context, where)}"
+        told = {**answer["error"], "message": _with_way(message, call.context)}
         raise _as_error(told, place, f"; it ran in {call.workspace}")
     return answer["result"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from flujo.workflows.missing_modules import PLACES
 from flujo.workflows.registry import TaskCall, task
 
 from .python_code import run_python
@@ -38,7 +39,7 @@ async def python_function(call: TaskCall) -> Any:
     """Call a function with `args` and `kwargs`; return what it returns, which must be JSON."""
     if wrong := _check(call.inputs):  # names that templates have made
         raise ValueError("; ".join(f"`{name}` {problem}" for name, problem in wrong.items()))
-    places = [call.context["workflow_dir"], str(call.workspace), call.context["start_dir"]]
+    places = [call.context[place] for place in PLACES]
     request = {
         **{name: call.inputs[name] for name in ("module", "function", "args", "kwargs")},
         "places": [place for place in dict.fromkeys(places) if place],

@@ -6,6 +6,7 @@ What it prints goes to the log and is in the result, as that of `shell`.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ import anyio
 
 from flujo.kernel.durations import format_duration, parse_duration
 from flujo.workflows.blocking import may_block
+from flujo.workflows.missing_modules import NO_MODULE, PLACES, told_of_module
 from flujo.workflows.registry import TaskCall, task
 
 from .files import OUTSIDE, beside_or_inside, confined, opened
@@ -60,7 +62,7 @@ async def python_module(call: TaskCall) -> dict[str, Any]:
 
     It is looked for in the workspace, beside the workflow's file, where the run was started, and where Python looks."""
     known = {**call.environment(), **variables(call.inputs["env"])}.get("PYTHONPATH")
-    places = [known, call.context["workflow_dir"], str(call.workspace), call.context["start_dir"]]
+    places = [known, *(call.context[place] for place in PLACES)]
     path = os.pathsep.join(dict.fromkeys(place for place in places if place))
     return await _run(call, ["-m", call.inputs["module"]], {"PYTHONPATH": path})
 
@@ -81,5 +83,9 @@ async def _run(call: TaskCall, program: Sequence[str], sets: Mapping[str, str] =
     if patience.cancelled_caught:
         raise TimeoutError(f"it took longer than {format_duration(seconds or 0)}")
     if finished.return_code != 0 and given["check"]:
-        raise exit_error(finished.return_code)(finished, folder, call.log.path)
+        typed = shlex.join(["python", *program, *arguments])
+        error = exit_error(finished.return_code)(finished, folder, call.log.path, typed)
+        if "module" in given and (missing := NO_MODULE.search(str(error).partition("\n")[0])):
+            error.add_note(await told_of_module(missing[1], call.context))
+        raise error
     return {"returncode": finished.return_code, **captured(finished, MAX_OUTPUT)}

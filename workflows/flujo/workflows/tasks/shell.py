@@ -25,14 +25,17 @@ from flujo.kernel.durations import format_duration, parse_duration
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
+from flujo.workflows.redaction import CUT
 from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.texts import as_text
-from flujo.workflows.wording import shown
+from flujo.workflows.wording import shortened, shown
 
 from .files import confined
 from .output_files import OutputFiles
 
 LAST_LINES = 10
+MOST_OF_A_LINE = 200
+"""Characters of a line of a command that a failure shows."""
 MAX_OUTPUT = 1024 * 1024
 """Bytes kept of each output, unless a step asks for more or less."""
 
@@ -47,21 +50,21 @@ class ShellError(FlujoError):
     """A command ended with a return code other than 0; `return_code` is -N after signal N. Retry rules know it as
     `ExitCode75` too (`exit_codes`).
 
-    The first line of the message has the line of its output that tells the most; the others have the ends of both
-    outputs, the folder it ran in, and where all it printed is kept.
+    The first line of the message has the line of its output that tells the most, or the command if it has printed
+    nothing; the others have the ends of both outputs, the folder it ran in, and where all it printed is kept.
     """
 
     reason = "STEP_FAILED"
     type = "ShellError"
 
-    def __init__(self, finished: Finished, working_dir: Path, log: Path | None) -> None:
-        ends = {"stderr": _end_of(finished.stderr), "stdout": _end_of(finished.stdout)}
+    def __init__(self, finished: Finished, working_dir: Path, log: Path | None, command: str) -> None:
+        ends = {"stderr": end_of(finished.stderr), "stdout": end_of(finished.stdout)}
         said = {name: lines for name, lines in ends.items() if lines}
         told = _telling(next(iter(said.values()))) if said else None
         more = "".join(f"\nthe end of its {name}: " + "\n".join(said[name]) for name in said if said[name] != [told])
         kept = "" if log is None else f"; all it printed: {log}"
         where = f"(it ran in {working_dir}{kept})"
-        first = f": {told}" if told is not None else ", and printed nothing"
+        first = f": {told}" if told is not None else f", and printed nothing: {_as_evidence(command)}"
         super().__init__(f"the command {how_it_ended(finished.return_code)}{first}{more}\n{where}")
         self.return_code = finished.return_code
         self.working_dir = working_dir
@@ -73,8 +76,11 @@ def exit_error(return_code: int) -> type[ShellError]:
     return type(f"ExitCode{return_code}", (ShellError,), {"__module__": __name__})
 
 
-def _end_of(output: bytes) -> list[str]:
-    return output.decode(errors="replace").rstrip().splitlines()[-LAST_LINES:]
+def end_of(output: bytes) -> list[str]:
+    """Return the last lines of an output. Where it was cut, the lines at the cut say so themselves: shown without the
+    other, the rest of a secret in one would not be known for what it is (redaction.py)."""
+    marked = CUT.sub(r"…\g<0>…", output.decode(errors="replace"))
+    return marked.rstrip().splitlines()[-LAST_LINES:]
 
 
 def _telling(lines: Sequence[str]) -> str:
@@ -83,6 +89,17 @@ def _telling(lines: Sequence[str]) -> str:
     worded = [line for line in lines if any(map(str.isalnum, line))] or lines
     errors = [line for line in worded if "error" in line.lower() and not line[0].isspace()]
     return (errors or worded)[-1].strip()
+
+
+def _as_evidence(command: str) -> str:
+    """Return a command for the failure that nothing else tells of; of a script only the beginning, and how its lines
+    are seen."""
+    lines = [shortened(line, MOST_OF_A_LINE) for line in command.strip().splitlines()]
+    if len(lines) == 1:
+        return lines[0]
+    more = [f"({len(lines) - LAST_LINES} more lines)"] if len(lines) > LAST_LINES else []
+    listed = "\n".join(["its lines:", *lines[:LAST_LINES], *more])
+    return f"a script of {len(lines)} lines; with the line `set -x` above them the log shows each that runs\n{listed}"
 
 
 def _mentions(inputs: Mapping[str, Any]) -> list[Mention]:
@@ -194,7 +211,7 @@ async def _run(call: TaskCall) -> dict[str, Any]:
         except OSError as error:
             raise _explained(error) from error
         if finished.return_code not in call.inputs["ok_codes"] and call.inputs["check"]:
-            raise exit_error(finished.return_code)(finished, working_dir, call.log.path)
+            raise exit_error(finished.return_code)(finished, working_dir, call.log.path, _as_typed(call, argv))
         await files.appear()
     return {"return_code": finished.return_code, **captured(finished, call.inputs["max_output"], places)}
 
@@ -246,6 +263,12 @@ def _command(call: TaskCall) -> Iterator[list[str]]:
             script.unlink(missing_ok=True)
     else:
         yield shell_command(command, call.inputs, call.context.get("settings", {}))
+
+
+def _as_typed(call: TaskCall, argv: Sequence[str]) -> str:
+    """Return the command as its step has it, with what templates have put in."""
+    command = for_this_platform(call.inputs["command"])
+    return command if isinstance(command, str) else shlex.join(argv)
 
 
 def shell_command(command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
