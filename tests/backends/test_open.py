@@ -125,6 +125,34 @@ def test_a_bare_path_is_shown_as_a_url() -> None:
         open_backend("state.db")
 
 
+@pytest.mark.parametrize("scheme", ON_DISK)
+def test_a_question_mark_in_a_name_is_told_with_the_url_that_works(scheme: str) -> None:
+    """What stands behind the last one is read as options, so a name with one has some behind it."""
+    with pytest.raises(StoreUrlError, match="behind the last \\? stand the options") as refused:
+        open_backend(f"{scheme}:why?.db")
+
+    command, _, _ = refused.value.hints[0].partition("  # ")
+    assert command == f"--store '{scheme}:why?.db?durability=full'"
+    assert open_backend(f"{scheme}:why?.db?durability=full").path == Path.cwd() / "why?.db"
+
+
+@pytest.mark.parametrize("scheme", ON_DISK)
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("x" * 5000, "a name in its path has 5000 bytes, and may have 240"),
+        ("ä" * 121, "a name in its path has 242 bytes"),
+        ("/" + "/".join(["x" * 200] * 20), "its path has 4020 bytes, and may have 3840"),
+    ],
+)
+def test_a_path_that_no_disk_takes_is_told_as_that(scheme: str, path: str, told: str) -> None:
+    """And not as a matter of permissions; the message is short all the same."""
+    with pytest.raises(StoreUrlError, match=told) as refused:
+        open_backend(f"{scheme}:{path}")
+
+    assert len(str(refused.value)) < 200
+
+
 def test_nothing_else_is_exported() -> None:
     """A name the package does not have is an AttributeError."""
     with pytest.raises(AttributeError, match="MySQLBackend"):

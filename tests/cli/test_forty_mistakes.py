@@ -92,6 +92,8 @@ MISTAKES = [
     Mistake("init .", 4, "first.yaml is there already", "flujoctl init ANOTHER-DIR"),
     # stores and servers
     Mistake("list --store nowhere", 2, "nowhere", "SCHEME:PATH"),
+    Mistake("list --store sqlite:why?.db", 2, "'.db' is none", "--store 'sqlite:why?.db?durability=full'"),
+    Mistake(f"run small.yaml who=x --store sqlite:{'x' * 300}", 2, "has 300 bytes, and may have 240", "a shorter path"),
     Mistake("list --store sqlite:nowhere.db", 3, "there is no store here yet", "flujoctl run FILE"),
     Mistake("list --store sqlite:foreign.db", 5, "not a flujo store", "--store sqlite:OTHER-PATH"),
     Mistake("list --store sqlite:small.yaml", 5, "small.yaml", "--store sqlite:OTHER-PATH"),
@@ -209,6 +211,24 @@ def test_streams_that_are_closed_or_full_end_no_command_badly(
     assert "Traceback" not in ended.stderr
     assert ended.returncode == code
     assert code == 0 or ended.stderr.startswith("error[output]: the output cannot be written: No space left on device")
+
+
+def test_a_folder_whose_name_is_no_text_is_told(folder: Path, place: Flujoctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run records where it was started: what cannot be recorded is named with what to do about it."""
+    odd = folder / os.fsdecode(b"caf\xe9")
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("the names of this file system are text")
+    (odd / "small.yaml").write_text((folder / "small.yaml").read_text())
+    monkeypatch.chdir(odd)
+
+    refused = place("run", "small.yaml", "who=x")
+
+    assert refused.code == 2
+    assert "b'" in refused.err
+    assert "caf\\xe9' is not text in UTF-8" in refused.err
+    assert "try: give the file or folder a name in UTF-8" in refused.err
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

@@ -61,8 +61,8 @@ class StoreUrlError(StoreError):
     reason = "INVALID_FIELD"
     reason_code = "invalid-store-url"
 
-    def __init__(self, url: str, problem: str) -> None:
-        super().__init__(url, problem, ["write SCHEME:PATH, as in sqlite:.flujo/state.db"])
+    def __init__(self, url: str, problem: str, hints: Sequence[str] = ()) -> None:
+        super().__init__(url, problem, hints or ["write SCHEME:PATH, as in sqlite:.flujo/state.db"])
 
 
 class ForeignStoreError(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -437,5 +438,9 @@ def _require_json(environment: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             encode(value)
         except InvalidValueError as error:
-            raise InvalidValueError(f"environment.{name}", error.problem) from None
+            if not isinstance(value, str):
+                raise InvalidValueError(f"environment.{name}", error.problem) from None
+            refused = InvalidValueError(f"environment.{name}", f"{os.fsencode(value)!r} is not text in UTF-8")
+            refused.hints = ("give the file or folder a name in UTF-8 with mv, and start the run there",)
+            raise refused from None
     return environment
