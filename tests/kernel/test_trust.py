@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from flujo.kernel.errors import UntrustedOwnerError
-from flujo.kernel.trust import foreign_owner, require_trusted
+from flujo.kernel.trust import foreign_owner, require_trusted, set_mode
 from other_users import OTHER, give_away, root_only
 
 
@@ -52,3 +53,18 @@ def test_what_is_ours_is_decided_by_who_we_are_now(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "geteuid", lambda: OTHER)
 
     assert foreign_owner(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EIO])
+def test_only_a_disk_without_modes_may_refuse_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What is made there is as private as its mount says; any other error of a disk is one."""
+
+    def refuse(path: Path, mode: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            set_mode(tmp_path, 0o700)
+    else:
+        set_mode(tmp_path, 0o700)

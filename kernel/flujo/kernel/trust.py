@@ -76,7 +76,17 @@ def _make_folder(folder: Path, mode: int) -> None:
             raise PlaceTakenError(str(folder), _described(folder)) from None
     else:
         if (kept := stat.S_IMODE(os.lstat(folder).st_mode)) & 0o700 != 0o700:  # a umask may take even this away
-            os.chmod(folder, kept | 0o700)
+            set_mode(folder, kept | 0o700)
+
+
+def set_mode(file: Path | int, mode: int) -> None:
+    """Give what this process has made its mode, whatever the umask. A file system without modes (vfat, exFAT, some
+    folders that virtual machines share) refuses that; there the mount says who may read what is on it."""
+    try:
+        os.chmod(file, mode)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
 
 
 def require_own_folder(folder: Path, beside: Path | None = None) -> None:
@@ -115,7 +125,7 @@ def open_own(file: Path, flags: int) -> int:
         if not stat.S_ISREG(found.st_mode):
             raise PlaceTakenError(str(file), _described(file))
         if flags & os.O_CREAT and stat.S_IMODE(found.st_mode) & 0o600 != 0o600:  # a umask may take even this away
-            os.fchmod(descriptor, 0o600)
+            set_mode(descriptor, 0o600)
     except BaseException:
         os.close(descriptor)
         raise

@@ -16,6 +16,7 @@ from flujo.kernel.errors import CallFailedError, Problem, StoreExistsError
 from flujo.kernel.loops import in_thread
 from flujo.kernel.programs import Workflow
 from flujo.kernel.transfer import Arrival, Export, from_json, to_json
+from flujo.kernel.trust import set_mode
 from flujo.v1 import (
     payload_pb2,
     run_service_pb2,
@@ -250,7 +251,7 @@ async def _append(place: anyio.Path, data: bytes) -> None:
     async with await anyio.open_file(place, "ab") as file:
         await file.write(data)
     if is_new:
-        await place.chmod(0o600)
+        set_mode(Path(place), 0o600)
 
 
 async def _remove(path: anyio.Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flujo.kernel.errors import PlaceTakenError
+from flujo.kernel.trust import set_mode
 
 Result = TypeVar("Result")
 
@@ -88,7 +89,7 @@ class Disk:
     def make_folder(self, path: Path) -> None:
         """Make a folder that is not there yet."""
         path.mkdir(mode=0o700)
-        path.chmod(0o700)
+        set_mode(path, 0o700)
 
     def rename(self, path: Path, target: Path) -> None:
         """Give a file or a folder another name, in one instant."""
@@ -136,7 +137,7 @@ def on_each(work: Callable[[Path], Result], paths: Sequence[Path]) -> list[Resul
 
 def _new_file(path: Path) -> int:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.fchmod(file, 0o600)
+    set_mode(file, 0o600)
     return file
 
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,7 @@ from flujo.kernel.errors import (
     StoreNotFoundError,
 )
 from flujo.kernel.loops import in_thread
+from flujo.kernel.trust import set_mode
 
 from .disk import Disk
 from .layout import StorePaths, is_there, make_missing, renew_identity
@@ -161,7 +163,9 @@ def _copy_files(
             os.link(names[identity], copy)
             continue
         names[identity] = copy
-        shutil.copy2(entry.path, copy, follow_symlinks=False)  # with its instants, by which the index knows a journal
+        shutil.copyfile(entry.path, copy, follow_symlinks=False)
+        os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))  # by which the index knows a journal
+        set_mode(copy, stat.S_IMODE(found.st_mode))
         file = os.open(copy, os.O_RDWR | os.O_CLOEXEC)
         try:
             _DISK.sync(file)

@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from flujo.kernel.errors import CorruptStoreError, StoreExistsError
+from flujo.kernel.trust import set_mode
 
 from . import files
 from .connection import in_transaction, is_damage
@@ -34,7 +35,7 @@ def copy(store: str, source: sqlite3.Connection, target: Path, mode: int, stop: 
     """
     file = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
-        os.fchmod(file, mode)  # whatever the umask
+        set_mode(file, mode)  # whatever the umask
     finally:
         os.close(file)
     try:

@@ -25,7 +25,15 @@ from shlex import quote
 from typing import NamedTuple
 
 from flujo.kernel.errors import CorruptStoreError, ForeignStoreError, NewerStoreError, OlderStoreError, StoreError
-from flujo.kernel.trust import make_own_folder, open_own, remove_own, require_own_file, require_own_folder, write_own
+from flujo.kernel.trust import (
+    make_own_folder,
+    open_own,
+    remove_own,
+    require_own_file,
+    require_own_folder,
+    set_mode,
+    write_own,
+)
 
 from . import schema
 
@@ -276,7 +284,7 @@ def create(places: StoreFiles) -> None:
         remove_own(remains)
     file = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     try:
-        os.fchmod(file, mode_for(places.database))  # whatever the umask; the log and its index get the same from SQLite
+        set_mode(file, mode_for(places.database))  # whatever the umask; the log and its index get the same from SQLite
     finally:
         os.close(file)
     connection = sqlite3.connect(unfinished, isolation_level=None)

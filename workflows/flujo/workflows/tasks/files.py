@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flujo.kernel.errors import FlujoError
+from flujo.kernel.trust import set_mode
 from flujo.workflows.blocking import GivenUp, may_block
 from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.texts import as_text
@@ -243,7 +244,7 @@ def put_in_place(descriptor: int, beside: Path, path: Path, given_up: GivenUp, m
     """Let a file that is written take its place, durably; without a `mode` that of one that is replaced stays."""
     kept = mode_of(path) if mode is None else mode
     if kept is not None:
-        os.fchmod(descriptor, kept & 0o777)
+        set_mode(descriptor, kept & 0o777)
     os.fsync(descriptor)
     given_up.check()  # a later attempt may have written it by now
     os.replace(beside, path)
