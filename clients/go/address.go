@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,9 @@ func newDialer(address string, options Options) (*dialer, error) {
 		// A path that has gone dead is noticed as well. Servers allow a ping each 10 s.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 	}}
+	if strings.ContainsFunc(options.Token, func(letter rune) bool { return letter < '!' || letter > '~' }) {
+		return nil, errors.New("flujo: a token is visible ASCII characters only; strip the end of the line from one that was read from a file")
+	}
 	if options.Token != "" {
 		made.options = append(made.options,
 			grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, request, answer any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, calls ...grpc.CallOption) error {
@@ -63,7 +67,7 @@ func newDialer(address string, options Options) (*dialer, error) {
 		return made, nil
 	}
 	host, port, err := net.SplitHostPort(strings.TrimSuffix(strings.TrimPrefix(address, "tcp://"), "/"))
-	if err != nil || host == "" || port == "" {
+	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || host == "" || strings.ContainsAny(host, "@/?#") {
 		return nil, fmt.Errorf("flujo: %q is neither unix:PATH nor tcp://HOST:PORT", address)
 	}
 	if options.CA == "" && !isLoopback(host) {

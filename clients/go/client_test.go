@@ -23,8 +23,14 @@ func TestAnAddressThatIsNoneIsRefused(t *testing.T) {
 		{"tcp://localhost:7777", Options{CA: "/no/such/file"}, "no such file"},
 		{"tcp://localhost:7777", Options{Key: "k"}, "go together"},
 		{"tcp://localhost:7777", Options{Key: "k", Certificate: "c"}, "set Options.CA"},
+		{"tcp://localhost:65536", Options{}, "neither unix:PATH nor tcp://HOST:PORT"},
+		{"tcp://localhost:7777/path", Options{}, "neither unix:PATH nor tcp://HOST:PORT"},
+		{"tcp://eve@localhost:7777", Options{}, "neither unix:PATH nor tcp://HOST:PORT"},
+		{"dns:///localhost:7777", Options{}, "neither unix:PATH nor tcp://HOST:PORT"},
+		{"unix:s", Options{Token: "secret\n"}, "visible ASCII"},
+		{"unix:s", Options{Token: "sécret"}, "visible ASCII"},
 	} {
-		if _, err := New(test.address, test.options); err == nil || !strings.Contains(err.Error(), test.says) {
+		if _, err := New(test.address, test.options); err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "cret") {
 			t.Errorf("%q: %v", test.address, err)
 		}
 	}

@@ -60,6 +60,9 @@ function target(address: string, options: Options): { baseUrl: string; nodeOptio
   if ((options.certificate === undefined) !== (options.key === undefined)) {
     throw new TypeError("a certificate and its key go together");
   }
+  if (/[^!-~]/.test(options.token ?? "")) {
+    throw new TypeError("a token is visible ASCII characters only; strip the end of the line from one that was read from a file");
+  }
   if (options.certificate !== undefined && options.ca === undefined) {
     throw new TypeError("a certificate needs TLS; pass `ca` as well");
   }
@@ -69,7 +72,7 @@ function target(address: string, options: Options): { baseUrl: string; nodeOptio
     return { baseUrl: "http://localhost", nodeOptions: { createConnection: () => connectSocket(path) } };
   }
   const tcp = /^(?:tcp:\/\/)?(\[[0-9a-f:.]+\]|[\w.-]+):(\d{1,5})\/?$/i.exec(address);
-  if (tcp?.[1] === undefined || tcp[2] === undefined) {
+  if (tcp?.[1] === undefined || tcp[2] === undefined || Number(tcp[2]) > 65_535) {
     throw new TypeError(`${JSON.stringify(address)} is neither unix:PATH nor tcp://HOST:PORT`);
   }
   if (options.ca === undefined) {

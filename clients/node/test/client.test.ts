@@ -17,6 +17,11 @@ test("an address that is none, and credentials that must not be sent, are refuse
     ["tcp://example.org:7777", { token: "t" }, /without TLS everybody/],
     ["tcp://localhost:7777", { key: "k" }, /go together/],
     ["tcp://localhost:7777", { key: "k", certificate: "c" }, /needs TLS/],
+    ["tcp://localhost:65536", {}, /neither/],
+    ["tcp://eve@localhost:7777", {}, /neither/],
+    ["dns:///localhost:7777", {}, /neither/],
+    ["unix:s", { token: "secret\n" }, /^TypeError: a token is visible ASCII(?!.*secret)/],
+    ["unix:s", { token: "sécret" }, /^TypeError: a token is visible ASCII(?!.*cret)/],
     ["unix:s", { callSeconds: NaN }, /callSeconds/],
     ["unix:s", { reconnectSeconds: 0 }, /reconnectSeconds/],
   ];

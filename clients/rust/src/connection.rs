@@ -68,8 +68,7 @@ pub(crate) struct Connector {
 impl Connector {
     /// Reads `unix:PATH` or `tcp://HOST:PORT`.
     pub(crate) fn new(address: &str, options: &Options) -> Result<Self, Error> {
-        let token = options.token.as_ref().map(|token| format!("Bearer {token}").parse()).transpose();
-        let token = ShowToken(token.map_err(|_| Error::Address("the token is none".into()))?);
+        let token = ShowToken(options.token.as_deref().map(shown).transpose()?);
         if options.certificate.is_some() && options.authority.is_none() {
             return Err(Error::Address("a certificate needs TLS; set `authority` as well".into()));
         }
@@ -89,6 +88,9 @@ impl Connector {
         let scheme = if options.authority.is_some() { "https" } else { "http" };
         let uri: Uri = format!("{scheme}://{place}").parse().map_err(|_| no_address(address))?;
         let (Some(host), Some(_)) = (uri.host(), uri.port_u16()) else { return Err(no_address(address)) };
+        if place.contains(['@', '/', '?', '#']) || place.matches(':').count() > 1 && !place.starts_with('[') {
+            return Err(no_address(address));
+        }
         if options.authority.is_none() && !is_loopback(host) {
             let why =
                 format!("without TLS everybody on the way to {host} reads and changes what is sent; set `authority`");
@@ -112,6 +114,16 @@ impl Connector {
         };
         InterceptedService::new(channel, self.token.clone())
     }
+}
+
+/// Returns how a token is shown.
+fn shown(token: &str) -> Result<MetadataValue<Ascii>, Error> {
+    let why = "a token is visible ASCII characters only; strip the end of the line from one that was read from a file";
+    let none = || Error::Address(why.into());
+    if !token.chars().all(|letter| letter.is_ascii_graphic()) {
+        return Err(none());
+    }
+    format!("Bearer {token}").parse().map_err(|_| none())
 }
 
 /// Has a path that has gone dead be noticed. Servers allow a ping each 10 s.
@@ -159,10 +171,20 @@ mod tests {
             ("", "neither unix:PATH nor tcp://HOST:PORT"),
             ("unix:", "names no file"),
             ("tcp://localhost", "neither"),
+            ("tcp://localhost:65536", "neither"),
+            ("tcp://localhost:7777/path", "neither"),
+            ("tcp://eve@localhost:7777", "neither"),
+            ("dns:///localhost:7777", "neither"),
+            ("ipv6:[::1]:7777", "neither"),
             ("tcp://example.org:7777", "without TLS everybody"),
         ] {
             let error = Connector::new(address, &token).err().expect(address).to_string();
             assert!(error.contains(says), "{address}: {error}");
+        }
+        for token in ["secret\n", "sécret", "a secret"] {
+            let error = Connector::new("unix:s", &Options { token: Some(token.into()), ..Options::default() });
+            let error = error.err().expect(token).to_string();
+            assert!(error.contains("visible ASCII") && !error.contains("cret"), "{error}");
         }
         let certificate = Some(("c".into(), "k".into()));
         let bare = Options { certificate, ..Options::default() };

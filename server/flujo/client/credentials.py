@@ -9,6 +9,9 @@ from flujo.kernel.errors import InvalidAddressError, InvalidTokensError
 
 from .addresses import ServerAddress
 
+VISIBLE = "visible ASCII characters only; strip the end of the line from one that was read from a file"
+"""What a token has to be: others make no header, and a library says of them what it likes, the token included."""
+
 
 class Credentials(NamedTuple):
     """A token; the certificate of the authority that has signed the server's, which turns TLS on; and a certificate of
@@ -24,7 +27,9 @@ class Credentials(NamedTuple):
         return f"Credentials(token={token}, ca={self.ca}, certificate={self.certificate}, key={self.key})"
 
     def check(self, address: ServerAddress) -> None:
-        """Raise InvalidAddressError for what must not be sent there, or cannot be used."""
+        """Raise InvalidAddressError for what must not be sent there, InvalidTokensError for a token that cannot be."""
+        if not all("!" <= letter <= "~" for letter in self.token or ""):
+            raise InvalidTokensError("the token", f"it is not {VISIBLE}")
         if (self.certificate is None) != (self.key is None):
             raise InvalidAddressError(address.text, "a certificate and its key go together")
         if self.certificate is not None and self.ca is None:

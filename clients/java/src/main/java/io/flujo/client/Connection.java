@@ -52,7 +52,7 @@ final class Connection {
             return unix(path.startsWith("///") ? path.substring(2) : path, options);
         }
         Matcher tcp = TCP.matcher(address);
-        if (!tcp.matches()) {
+        if (!tcp.matches() || Integer.parseInt(tcp.group(2)) > 65_535) {
             throw new IllegalArgumentException("'" + address + "' is neither unix:PATH nor tcp://HOST:PORT");
         }
         if (options.authority() == null && !LOOPBACK.matcher(tcp.group(1)).matches()) {

@@ -1,6 +1,8 @@
 package io.flujo.client;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -8,7 +10,15 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 
 /** Reads and writes JSON text with Jackson. In a JsonNode whole numbers keep all their digits. */
 public final class Json {
-    private static final ObjectMapper MAPPER = JsonMapper.builder()
+    /** A value of flujo may be longer than what Jackson takes for an attack; how long and deep it may be says the server. */
+    private static final StreamReadConstraints UNBOUNDED = StreamReadConstraints.builder()
+            .maxNumberLength(Integer.MAX_VALUE)
+            .maxStringLength(Integer.MAX_VALUE)
+            .maxNameLength(Integer.MAX_VALUE)
+            .build();
+
+    private static final ObjectMapper MAPPER = JsonMapper.builder(
+                    JsonFactory.builder().streamReadConstraints(UNBOUNDED).build())
             .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
             .build();
 

@@ -21,6 +21,10 @@ public record Options(
 
     /** Checks that they fit each other. */
     public Options {
+        if (token != null && !token.matches("[!-~]*")) {
+            throw new IllegalArgumentException("a token is visible ASCII characters only;"
+                    + " strip the end of the line from one that was read from a file");
+        }
         if ((certificate == null) != (key == null)) {
             throw new IllegalArgumentException("a certificate and its key go together");
         }

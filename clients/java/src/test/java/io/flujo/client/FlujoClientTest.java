@@ -21,7 +21,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /** Addresses, credentials, errors and values. */
 final class FlujoClientTest {
     @ParameterizedTest
-    @ValueSource(strings = {"", "unix:", "tcp://localhost", "tcp://example.org:7777"})
+    @ValueSource(strings = {"", "unix:", "tcp://localhost", "tcp://example.org:7777", "tcp://localhost:65536", "tcp://eve@localhost:1", "dns:///localhost:1"})
     void refusesAnAddressThatIsNoneOrNotSafe(String address) {
         assertThrows(IllegalArgumentException.class, () -> FlujoClient.connect(address));
     }
@@ -39,6 +39,10 @@ final class FlujoClientTest {
         assertThrows(IllegalArgumentException.class, () -> Options.DEFAULT.withCertificate(file, file));
         assertThrows(IllegalArgumentException.class, () -> Options.DEFAULT.withCallTimeout(Duration.ZERO));
         assertThrows(IllegalArgumentException.class, () -> Options.DEFAULT.withReconnect(Duration.ofSeconds(-1)));
+        for (String token : List.of("secret\n", "sécret", "a secret")) {
+            Exception error = assertThrows(IllegalArgumentException.class, () -> Options.DEFAULT.withToken(token));
+            assertTrue(!error.getMessage().contains("cret"));
+        }
         assertTrue(!Options.DEFAULT.withToken("secret").toString().contains("secret"));
     }
 
@@ -68,6 +72,13 @@ final class FlujoClientTest {
     @ValueSource(strings = {"18446744073709551615", "[-9223372036854775808,0.1]", "{\"<é\\u0000>\":null}"})
     void keepsDigitsAndText(String text) {
         assertEquals(text, Json.encode(Json.decode(text, JsonNode.class)));
+    }
+
+    @Test
+    void readsWhatIsLong() {
+        for (String text : List.of("9".repeat(4300), '"' + "x".repeat(25_000_000) + '"', "{\"" + "x".repeat(60_000) + "\":1}")) {
+            assertEquals(text, Json.encode(Json.decode(text, JsonNode.class)));
+        }
     }
 
     @Test
