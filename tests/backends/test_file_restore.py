@@ -294,7 +294,7 @@ async def test_a_disk_that_fails_leaves_nothing(
         raise OSError(error, os.strerror(error))
 
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copy2", fail)
+        patch.setattr(shutil, "copyfile", fail)
         with pytest.raises(StoreFullError if error == errno.ENOSPC else StoreError):
             await restore(backup, tmp_path / "place")
     assert names(tmp_path) == {"source", "backup"}
