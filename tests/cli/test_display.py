@@ -68,6 +68,19 @@ def test_below_a_step_stand_its_answer_and_its_last_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(60, 2), (20, 5)])
+def test_the_command_that_answers_is_whole_on_a_narrow_terminal(columns: int, lines: int) -> None:
+    """It is there to be typed: it is broken where the line ends, and never cut."""
+    command = "flujoctl signal 01a22c96-c412-72b3-a15f-4257a9d6e02f approve"
+    view = View([step(StepStatus.WAITING, signal="approve")], answers={"s": command}, footer="f")
+    _, told, *parts, _ = (line.text for line in drawn(view, NOW, columns, UNICODE))
+
+    assert told == "    answer with:"[:columns]
+    assert "".join(parts) == command
+    assert len(parts) <= lines
+    assert all(cell_len(part) <= columns for part in parts)
+
+
 def test_of_many_steps_the_first_are_drawn() -> None:
     """And how many more there are."""
     lines = drawn(View([step()] * 14, footer="f"), NOW, 80, UNICODE)

@@ -99,7 +99,7 @@ def drawn(view: View, now: int, columns: int, marks: Marks) -> list[Line]:
     for step in view.steps[:LINES]:
         lines.append(Line(f"{spinner} {_described(step, now, columns, marks)}"))
         if (command := view.answers.get(step.name)) is not None:
-            lines.append(Line(f"    answer with: {command}", "cyan"))
+            lines += [Line(each, "cyan") for each in _whole(command, columns)]
         lines += [Line(f"  {marks.said} {printable(each)}", "dim") for each in view.said.get(step.name, ())[-SAID:]]
     if (more := len(view.steps) - LINES) > 0:
         lines.append(Line(f"  and {more} more"))
@@ -123,6 +123,14 @@ def footer_of(state: WorkflowState) -> str:
 
 def _since(instant: int, now: int) -> str:
     return format_duration(max(0, now - instant) // MICROSECONDS)
+
+
+def _whole(command: str, columns: int) -> list[str]:
+    """Return the lines of a command that answers: it is there to be typed, so it is broken and never cut."""
+    from rich.cells import cell_len, chop_cells
+
+    line = f"    answer with: {command}"
+    return [line] if cell_len(line) <= columns else ["    answer with:", *chop_cells(command, columns)]
 
 
 def _cut(text: str, columns: int, marks: Marks) -> str:

@@ -108,7 +108,8 @@ def _row(run: RunSummary, idle: bool, now: int) -> list[str]:
     if run.error_type is not None:
         remark = text.first_line(f"{run.error_type}: {run.error_message or ''}", 60)
     elif run.wake_at is not None and run.status in LIVE:
-        remark = f"wakes {text.instant(run.wake_at, now, 'relative')}"
+        verb = "wakes" if run.wake_at > now else "was due"
+        remark = f"{verb} {text.instant(run.wake_at, now, 'relative')}"
     return [
         run.run_id,
         run.workflow,
