@@ -633,6 +633,7 @@ class Client(ManyRuns, StoreKeeping):
                 if isinstance(error, CallTimeoutError):
                     await self._give_up(calls)
                 await self._reconnect(deadline, error)
+                deadline.renew()
 
     async def _reconnect(self, deadline: ReconnectDeadline, gone: Exception) -> None:
         """Return when a server answers; raises `gone` when none does in time."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from math import inf, nan
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,7 +17,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 from anyio.lowlevel import checkpoint
 from google.protobuf.duration_pb2 import Duration
 
-from flujo.client import Client
+from flujo.client import Client, reconnecting
+from flujo.client.calls import ConnectionCutError
 from flujo.kernel import CancelOutcome, Delivery, Kernel, PauseOutcome, Runs
 from flujo.kernel.errors import (
     CallFailedError,
@@ -296,8 +298,8 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str
     harness = Harness()
     backend = GatedBackend(harness.store)
     kernel = harness.kernel(*FLOWS, backend=backend)
-    async with kernel, served(kernel, address), Client(address, call_seconds=0.1) as client:
-        await client.list()
+    async with kernel, served(kernel, address), Client(address, call_seconds=0.1) as client, Client(address) as patient:
+        await patient.list()
         before = tasks()
         backend.close_gate()
 
@@ -307,6 +309,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_long(address: str
         assert (late.value.call, late.value.seconds) == ("StartRun", 0.1)
         await CountingGuard.current.wait_idle()
         backend.gate.set()
+        await patient.start("doubling", run_id="r")  # the same run, or the first that a slow machine hears of it
         assert await kernel.result("r") == 2
         await nothing_is_left(before)
 
@@ -374,6 +377,28 @@ async def test_an_outcome_of_a_newer_server_is_unknown(address: str, monkeypatch
         assert await client.pause("r") is PauseOutcome.UNKNOWN
         assert await client.cancel("r") is CancelOutcome.UNKNOWN
         assert (await kernel.wait("r")).status.value in ("paused", "cancelled")
+
+
+async def test_a_server_that_goes_away_again_and_again_is_waited_for_each_time(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What follows a run has `reconnect_seconds` anew whenever the server has answered in between."""
+    now, asked = 0.0, 0
+
+    async def answer(*_: Any, **__: Any) -> None:
+        await checkpoint()
+
+    async def ask() -> str:
+        nonlocal now, asked
+        now, asked = now + 40, asked + 1
+        if asked < 4:
+            raise ConnectionCutError(address, "it has ended")
+        return "over"
+
+    monkeypatch.setattr(reconnecting, "time", SimpleNamespace(monotonic=lambda: now))
+    async with Client(address, reconnect_seconds=60) as client:
+        monkeypatch.setattr(client, "_info", answer)
+        assert await client._following(ask) == "over"
 
 
 # -- no server, and no client --------------------------------------------------------------------------------------
