@@ -509,49 +509,50 @@ class Planted(NamedTuple):
     breaks: int
     shows: str
     seed: int = 1
-    """An episode that has shown it, which is tried before all others."""
+    """An episode that has shown it, which is tried before all others. Whatever changes what kernels do may end that, and
+    the search for another takes most of the time of such a test: write down what it finds."""
 
 
 HANGS = "no end after|still not ended|has not ended|have not|did not complete|Stuck"
 
 PLANTED = [
     Planted(acknowledges_starts_before_durable, 1, "was acknowledged and is not durable"),
-    Planted(loses_a_signal, 1, f"was acknowledged and is lost|{HANGS}"),
-    Planted(loses_the_pause_request, 14, "a pause was asked for|the journal says", seed=66),
-    Planted(loses_the_cancel_request, 14, "a cancel was asked for|the journal says", seed=372),
+    Planted(loses_a_signal, 1, f"was acknowledged and is lost|{HANGS}", seed=17),
+    Planted(loses_the_pause_request, 14, "a pause was asked for|the journal says", seed=35),
+    Planted(loses_the_cancel_request, 14, "a cancel was asked for|the journal says", seed=224),
     Planted(records_a_success_twice, 2, "it has an outcome already, step_completed"),
     Planted(runs_completed_steps_again, 2, "it has an outcome already, step_completed"),
     Planted(draws_again, 2, "undisturbed it is"),
     Planted(acknowledges_before_durable, 3, "begins without a durable start|the last durable fact about its step"),
     Planted(resumes_with_a_stale_attempt, 3, "the last attempt was"),
     Planted(takes_an_interruption_for_a_failure, 3, "it may be tried again", seed=39),
-    Planted(counts_repeats_across_branches, 6, "undisturbed it is|StateIncompatibilityError"),
+    Planted(counts_repeats_across_branches, 6, "undisturbed it is|StateIncompatibilityError", seed=8),
     Planted(hands_out_live_values, 6, "undisturbed it is"),
     Planted(replays_newest_first, 6, "undisturbed it is", seed=39),
     Planted(replays_as_asked, 6, f"undisturbed it is|StateIncompatibilityError|{HANGS}"),
     Planted(skips_a_map_item, 6, f"undisturbed it is|{HANGS}"),
     Planted(disowns_its_children, 6, "has the child|undisturbed it is|still not ended|not completed"),
-    Planted(forgets_the_token, 7, "with token .* owns it with", seed=67),
+    Planted(forgets_the_token, 7, "with token .* owns it with", seed=50),
     Planted(keeps_the_token, 7, "has claimed .* with token"),
     Planted(takes_the_living_for_dead, 7, "has claimed .* owns"),
     Planted(goes_on_after_a_refusal, 7, "begins without a durable start|begins a second time|has left behind"),
     Planted(repeats_an_event, 9, "a watcher of .* has received event"),
-    Planted(forgets_who_watches, 10, HANGS),
+    Planted(forgets_who_watches, 10, HANGS, seed=66),
     Planted(leaves_by_cancelling, 10, HANGS),
     Planted(never_calls_the_queue, 10, HANGS, seed=28),
     Planted(sleeps_through_its_timers, 10, HANGS),
     Planted(takes_any_inputs_for_the_same, 12, "was started with other inputs than it has"),
-    Planted(forgets_the_backoff, 13, "it is due at"),
-    Planted(wakes_too_early, 13, "it sleeps until"),
+    Planted(forgets_the_backoff, 13, "it is due at", seed=18),
+    Planted(wakes_too_early, 13, "it sleeps until", seed=15),
     Planted(takes_the_newest_signal, 15, "untaken signals are"),
     Planted(takes_an_orderly_end_for_a_crash, 16, "an interruption is counted"),
-    Planted(leaves_inside_of_a_handler, 17, "has left memory, which has executed", seed=38),
+    Planted(leaves_inside_of_a_handler, 17, "has left memory, which has executed", seed=43),
     Planted(forgets_what_is_left_on_the_loop, 17, "has left memory, and has left behind"),
-    Planted(lets_children_outlive_their_parent, 10, f"after its parent was cancelled|{HANGS}", seed=419),
+    Planted(lets_children_outlive_their_parent, 10, f"after its parent was cancelled|{HANGS}", seed=77),
     Planted(
         lets_a_jump_back_delay_timers, 18, "longer than it was told to|it sleeps until|it waits until|it is due at"
     ),
-    Planted(prunes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=22),
-    Planted(deletes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=22),
+    Planted(prunes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=134),
+    Planted(deletes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=134),
 ]
 """Those that episodes are shown to see."""

@@ -258,13 +258,14 @@ def sweep(
     scenario: Scenario,
     *,
     seed: int = 0,
+    first: int = 1,
     stride: int = 1,
     make_store: Callable[[], Store] = MemoryPlace,
     pace: float | None = None,
 ) -> Iterator[History]:
-    """One history for every point of a kind (or every `stride`th), until the runs end before the point comes."""
+    """One history for every point of a kind (or every `stride`th, from the `first`), until the runs end before it."""
     reference = uninterrupted(loop, seed, scenario)
-    for number in count(1, stride):
+    for number in count(first, stride):
         points = [Point(fault, number)]
         history = simulate(loop, seed, points, scenario, reference=reference, make_store=make_store, pace=pace)
         if not history.reached:
