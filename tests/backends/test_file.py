@@ -872,7 +872,7 @@ async def test_a_request_of_a_poster_that_died_is_delivered(
         with pytest.raises(CutShort):
             await poster.post("a", Request("signal", "{}", 1))
     await reader.load("a")
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         await store.wait_for_posts()
 
     assert [posted.request.at for posted in await store.take()] == [1]
@@ -972,7 +972,7 @@ async def test_a_caller_that_is_torn_away_leaves_its_thread_alone(
 
     def sync(disk: Disk, file: int) -> None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         real(disk, file)
 
     monkeypatch.setattr(Disk, "sync", sync)

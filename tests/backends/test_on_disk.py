@@ -150,7 +150,7 @@ async def test_no_call_needs_a_thread_of_the_application(open_store: Open, path:
         partial(open_store, "two"),
     ]
 
-    with one_thread_for_the_application(), anyio.fail_after(10):
+    with one_thread_for_the_application(), anyio.fail_after(30):
         for call in calls:
             await to_thread.run_sync(from_thread.run, call)  # type: ignore[arg-type]
 

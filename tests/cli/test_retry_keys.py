@@ -69,13 +69,12 @@ def test_jitter_spreads_the_delays(folder: Path, flujoctl: Flujoctl) -> None:
 
 
 def test_nothing_is_tried_again_once_the_time_is_over(folder: Path, flujoctl: Flujoctl) -> None:
-    """However many attempts there might be."""
-    ended = run(
-        folder, flujoctl, f"{FAILS}, retry: {{max_attempts: 1000, delay: 100ms, backoff: 1, max_elapsed: 400ms}}"
-    )
+    """However many attempts there might be: the second delay, of five minutes, would lead beyond."""
+    rule = "max_attempts: 1000, delay: 20ms, backoff: 15000, jitter: 0, max_elapsed: 2m"
+    ended = run(folder, flujoctl, f"{FAILS}, retry: {{{rule}}}")
 
     assert ended.code == 1
-    assert 1 <= len(delays(flujoctl)) <= 4
+    assert delays(flujoctl) == [20]
 
 
 def test_chunks_come_one_after_the_other(folder: Path, flujoctl: Flujoctl) -> None:

@@ -32,7 +32,7 @@ START = 1_767_225_600 * MICROSECONDS
 
 async def settled(condition: Callable[[], bool]) -> None:
     """Return once a condition holds; it is looked at after every tick."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         while not condition():
             await checkpoint()
 

@@ -57,9 +57,9 @@ def test_a_script_runs_a_workflow(kernel: blocking.Kernel) -> None:
     run = kernel.start(doubling, {"number": 2}, run_id="r")
 
     assert (run.run_id, run.created, run.workflow) == ("r", True, doubling)
-    assert run.result(timeout=5) == 4
+    assert run.result(timeout=60) == 4
     assert [event.type for event in run.watch()][-1] == "run_completed"
-    assert run.inspect().status == run.wait("5s").status == "completed"
+    assert run.inspect().status == run.wait("60s").status == "completed"
     assert kernel.run(doubling, {"number": 3}) == 6
     assert kernel.count() == len(kernel.list().runs) == 2
     assert kernel.result("r") == 4
@@ -75,8 +75,8 @@ def test_acting_on_a_run(kernel: blocking.Kernel) -> None:
 
     again = kernel.resume("r")
     again.signal("go", 1)
-    assert again.result(timeout=5) == 1
-    assert kernel.fork("r", new_run_id="s").result(timeout=5) == 1
+    assert again.result(timeout=60) == 1
+    assert kernel.fork("r", new_run_id="s").result(timeout=60) == 1
 
 
 def test_errors_come_out_as_themselves(kernel: blocking.Kernel) -> None:
@@ -97,7 +97,7 @@ def test_a_wait_may_be_too_short(kernel: blocking.Kernel) -> None:
     with pytest.raises(InvalidDurationError):
         run.result(timeout="soon")
     run.signal("go", 7)
-    assert run.result(timeout=5) == 7
+    assert run.result(timeout=60) == 7
 
 
 def test_a_watch_may_be_left_early(kernel: blocking.Kernel) -> None:
@@ -198,9 +198,9 @@ def test_any_thread_may_close_it_and_those_that_wait_are_told() -> None:
         waits = [pool.submit(run.result), pool.submit(run.wait), pool.submit(next, watch)]
         while not all(each.running() for each in waits):
             time.sleep(0)
-        pool.submit(kernel.close).result(timeout=10)
+        pool.submit(kernel.close).result(timeout=60)
         assert store.alive == set()
-        assert all(each.exception(timeout=10) is not None for each in waits)
+        assert all(each.exception(timeout=60) is not None for each in waits)
 
 
 def test_what_cannot_be_opened_says_why_and_leaves_no_thread(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class Script:
 
     def end(self) -> tuple[int, str]:
         """The exit code, and what was printed besides."""
-        output, _ = self.process.communicate(timeout=20)
+        output, _ = self.process.communicate(timeout=100)
         return self.process.returncode, output
 
 

@@ -105,7 +105,7 @@ async def test_a_second_cancellation_of_the_block_does_not_hang_the_close(anyio_
     task.cancel()
     await tidying.wait()
     task.cancel()
-    done, _ = await asyncio.wait([task], timeout=5)
+    done, _ = await asyncio.wait([task], timeout=60)
 
     assert done
     assert harness.types("r")[-1] == "step_interrupted"

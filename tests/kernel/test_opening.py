@@ -185,7 +185,7 @@ async def test_waits_end_when_another_task_closes_the_kernel() -> None:
         async for _ in kernel.watch("r"):
             pass
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             for call in (lambda: kernel.result("r"), lambda: kernel.wait("r"), watch):
                 group.start_soon(wait, call)

@@ -12,7 +12,10 @@ import pytest
 
 from flujo.kernel import Context, Kernel, RetryPolicy, RunStatus, Why, workflow
 from flujo.kernel.execution import live_run
-from kernel.harness import Harness, recorded, until
+from flujo.kernel.testing import Loop, run_virtually
+from kernel.harness import Harness, recorded, settled, until
+
+loops = pytest.mark.parametrize("loop", ["asyncio", "trio"])
 
 
 class Stubborn:
@@ -79,16 +82,16 @@ async def test_a_program_that_swallows_its_cancel_does_not_burn_a_core(
         await kernel.cancel("r")
         await recorded(harness, "r", "cancel_requested")
         await anyio.sleep(0.5)
+        await settled(lambda: stubborn.swallowed > 0)
         swallowed = stubborn.swallowed
-        await anyio.sleep(0.5)
+        await anyio.sleep(0.5)  # in which a slow machine swallows less
 
-        assert swallowed >= 1
         assert stubborn.swallowed - swallowed < 50  # it was tens of thousands
         (text,) = await stopping(kernel, "r")
         assert "has not stopped yet" in text or "has not ended yet" in text
 
         stubborn.is_let_go = True
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert (await kernel.wait("r")).status is RunStatus.CANCELLED
 
 
@@ -100,7 +103,7 @@ async def test_explain_says_where_a_program_does_not_stop_and_since_when() -> No
         await kernel.start("stubborn", run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.cancel("r")
-        await anyio.sleep(0.05)
+        await settled(lambda: stubborn.swallowed > 0)
         harness.clock.advance(30)
 
         assert [(each.why, each.step) for each in (await kernel.explain("r")).reasons] == [(Why.STOPPING, "sleep")]
@@ -113,21 +116,23 @@ async def test_explain_says_where_a_program_does_not_stop_and_since_when() -> No
 async def test_a_swallowed_timeout_is_explained_as_well() -> None:
     """The run ought to have failed."""
     is_let_go = False
+    swallowed = 0
 
     @workflow(timeout=10)
     async def program(ctx: Context) -> None:
+        nonlocal swallowed
         while not is_let_go:
             try:
                 await ctx.sleep(1000)
             except BaseException:
-                pass
+                swallowed += 1
 
     harness = Harness()
     async with harness.kernel(program) as kernel:
         await kernel.start(program, run_id="r")
         await until(kernel, "r", "step_waiting")
         harness.clock.advance(40)
-        await anyio.sleep(0.05)
+        await settled(lambda: swallowed > 0)
 
         (text,) = [each.text for each in (await kernel.explain("r")).reasons if each.why is Why.TIMEOUT]
         assert text.startswith("its timeout was over 30s ago, and its program has not stopped yet: it is at 'sleep'")
@@ -135,7 +140,8 @@ async def test_a_swallowed_timeout_is_explained_as_well() -> None:
         assert (await kernel.wait("r")).status is RunStatus.FAILED
 
 
-async def test_clean_ups_are_not_slowed_down() -> None:
+@loops
+def test_clean_ups_are_not_slowed_down(loop: Loop) -> None:
     """A few calls behind a cancellation, one branch each of many, cost no time."""
     ended: list[int] = []
 
@@ -149,12 +155,16 @@ async def test_clean_ups_are_not_slowed_down() -> None:
 
         await ctx.gather(*(branch(number) for number in range(50)))
 
-    async with Harness().kernel(program) as kernel:
-        await kernel.start(program, run_id="r")
-        await until(kernel, "r", "step_waiting", count=50)
-        with anyio.fail_after(2):
+    async def scenario() -> float:
+        async with Harness().kernel(program) as kernel:
+            await kernel.start(program, run_id="r")
+            await until(kernel, "r", "step_waiting", count=50)
+            began = anyio.current_time()
             await kernel.cancel("r")
             assert (await kernel.wait("r")).status is RunStatus.CANCELLED
+            return anyio.current_time() - began
+
+    assert run_virtually(scenario, loop=loop) < live_run.INSIST_AFTER_SECONDS
     assert len(ended) == 50
 
 

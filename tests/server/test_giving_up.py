@@ -97,7 +97,7 @@ def begin(channel: aio.Channel, name: str, request: Any, seconds: float | None) 
 
 async def at_rest() -> None:
     """Return when no handler is at work any more."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         await CountingGuard.current.wait_idle()
 
 
@@ -118,7 +118,7 @@ async def test_a_call_that_is_cancelled_ends_on_the_server(name: str, address: s
         request = await with_uid(kernel, ASKING[name])
         backend.withhold()
         call = begin(channel, name, request, None)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             await backend.asked.wait()
             call.cancel()
             code = await call.code()
@@ -137,7 +137,7 @@ async def test_a_call_whose_deadline_passes_ends_on_the_server(name: str, addres
         request = await with_uid(kernel, ASKING[name])
         backend.withhold()
         call = begin(channel, name, request, 0.3)
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             code = await call.code()
         backend.let_go()
         await at_rest()

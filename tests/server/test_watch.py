@@ -214,7 +214,7 @@ async def test_nothing_is_waited_for_that_nobody_runs(address: str) -> None:
         await earlier.start("waiting", run_id="r")
     kernel = harness.kernel(*FLOWS, recover=False)
     async with kernel, served(kernel, address), stubs(address) as (stub, _):
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             answer = await stub.WaitRun(pb.WaitRunRequest(run_id="r"))
 
     assert (answer.reached, answer.run.interrupted, answer.run.HasField("owner")) == (False, True, False)

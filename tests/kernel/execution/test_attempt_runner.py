@@ -248,7 +248,7 @@ async def test_plain_functions_leave_the_threads_of_the_application_alone() -> N
     def body() -> None:
         running[0] += 1
         most[0] = max(most[0], running[0])
-        release.wait(10)
+        release.wait(60)
         running[0] -= 1
 
     @workflow()

@@ -574,7 +574,7 @@ async def test_a_parent_that_ends_before_it_has_asked_for_its_child_again_ends_i
         gate.set()
         await kernel.wait("r")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert (await kernel.wait(child_id("r", "a/child", 1))).status is RunStatus.CANCELLED
 
 
@@ -710,7 +710,7 @@ async def test_a_parent_whose_kernel_dies_with_its_end_leaves_no_child_to_anothe
             else:
                 gate.set()
             await dying.dead.wait()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             state = await other.wait("r.child")
 
     assert (state.status, state.cancel_reason) == (RunStatus.CANCELLED, abandoned_by("r"))
@@ -738,7 +738,7 @@ async def test_whoever_ends_a_parent_and_dies_leaves_no_child_to_another_kernel(
         with suppress(StoreError):
             async with harness.kernel(parent, child, backend=dying, recover=ends == "recovery") as kernel:
                 await (kernel.cancel("r") if ends == "cancel" else dying.dead.wait())
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert (await other.wait("r.child")).status is RunStatus.CANCELLED
 
 
@@ -760,7 +760,7 @@ async def test_a_child_that_is_ended_with_its_parent_ends_its_own_children(is_el
             await dying.dead.wait()
         assert {harness.summary(run_id).status for run_id in ("r.middle", "r.middle.leaf")} == {"waiting"}
         async with harness.kernel(root, middle, leaf) as kernel:
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert (await kernel.wait("r.middle")).status is RunStatus.CANCELLED
                 assert (await kernel.wait("r.middle.leaf")).status is RunStatus.CANCELLED
 
@@ -794,7 +794,7 @@ async def test_a_parent_does_not_end_before_its_child_elsewhere_is_told(then: st
             await both_wait(harness)
             await move(kernel, other)
             await kernel.cancel("r")
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 await backend.refused.wait()
                 await harness.clock.asleep(1)
             assert not (await kernel.inspect("r")).is_final
@@ -804,7 +804,7 @@ async def test_a_parent_does_not_end_before_its_child_elsewhere_is_told(then: st
                 await kernel.wait("r")
         assert harness.types("r")[-1] == ("run_cancelled" if then == "goes on" else "cancel_requested")
         async with harness.kernel(parent, child) as kernel:
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 assert (await kernel.wait("r")).status is RunStatus.CANCELLED
                 assert (await other.wait("r.child")).status is RunStatus.CANCELLED
 

@@ -134,7 +134,7 @@ async def test_a_run_that_is_refused_while_its_end_is_queued_does_not_hold_up_th
         await ctx.step(work, 1)
         await ending.wait()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(30):
         async with harness.kernel(program, backend=backend) as kernel:
             await kernel.start(program, run_id="r")
             await until(kernel, "r", "step_started")

@@ -97,7 +97,7 @@ async def test_a_kernel_that_stays_open_looks_by_itself() -> None:
         backend.request = lambda: other.signal("r", "late", 1)
         await kernel.signal("r", "end")
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             while not await received(kernel, "r", "late"):
                 await anyio.lowlevel.checkpoint()
         assert (await kernel.inspect("r")).status is RunStatus.COMPLETED
@@ -255,7 +255,7 @@ async def test_what_asked_for_the_end_of_a_run_goes_with_its_end(what: str, clos
             backend.request = lambda: getattr(other, what)("r", request_id="once")
             await kernel.signal("r", "end")
             assert await kernel.result("r") == "over"
-            with anyio.fail_after(5):
+            with anyio.fail_after(30):
                 while not closes and harness.store.inbox:
                     await anyio.lowlevel.checkpoint()
 
@@ -301,7 +301,7 @@ async def test_a_cancel_that_comes_with_a_pause_cancels_the_run(after: bool) -> 
 
         backend.request = cancel
         await kernel.pause("r")
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await recorded(harness, "r", "run_cancelled")
         state = await other.inspect("r")
 
@@ -349,7 +349,7 @@ async def test_a_cancel_that_came_with_a_pause_outlives_the_kernel_that_had_no_t
             await anyio.wait_all_tasks_blocked()
             assert harness.summary("r").status == RunStatus.PAUSED
             await stack.enter_async_context(harness.kernel(careful))
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await recorded(harness, "r", "run_cancelled")
 
         assert (await other.inspect("r")).cancel_reason == "enough"

@@ -228,7 +228,7 @@ async def _empty(ctx: Context) -> None: ...
 
 async def _begun(harness: Harness, job: Job, number: int) -> None:
     """Return once so many runs have begun; the clock moves on meanwhile, by which another process looks again."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         while len(job.order) < number:
             harness.clock.advance(0.5)
             await checkpoint()

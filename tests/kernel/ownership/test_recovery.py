@@ -204,7 +204,7 @@ async def test_who_waits_for_a_run_that_stays_where_it_is_is_told_at_once(why: s
             harness.store.runs["r"].events.clear()  # it cannot go on anywhere
 
         for _ in range(2):
-            with anyio.fail_after(5), pytest.raises(RunInterrupted):
+            with anyio.fail_after(30), pytest.raises(RunInterrupted):
                 await heir.result("r")
 
 
@@ -347,7 +347,7 @@ async def test_a_claim_that_fails_although_it_is_durable_leaves_no_run_behind(at
         gate.set()
         await heir.signal("r", "go", 7)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             async with anyio.create_task_group() as group:
                 group.start_soon(pass_the_time, harness)
                 await until(heir, "r", "run_completed")  # for a moment nobody runs it, which `result` would say

@@ -505,7 +505,7 @@ async def test_a_run_that_could_neither_be_taken_up_nor_released_is_taken_up_lat
         await kernel.start(waiting, run_id="r")
         await kernel.signal("r", "go", 5)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             assert await kernel.result("r") == 5
 
 
@@ -636,7 +636,7 @@ async def test_a_resume_hands_on_what_was_asked_of_other_runs() -> None:
 
         await kernel.resume("r")
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(30):
             assert await kernel.result("other") == "on"
 
 

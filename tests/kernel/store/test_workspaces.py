@@ -271,7 +271,7 @@ async def test_a_mark_that_is_none_of_flujos_is_replaced(tmp_path: Path, planted
             mark.write_text("x" * 100_000)
     mark.with_name(f"{MARK}.{os.getpid()}").symlink_to(treasure)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(30):
         await run_once(f"sqlite:{tmp_path}/app.db", tmp_path)
 
     assert treasure.read_text() == "gold"

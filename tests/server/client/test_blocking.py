@@ -51,7 +51,7 @@ async def test_a_thread_works_with_the_runs_of_a_server(address: str) -> None:
             with run.watch() as events:
                 assert next(events).type == "run_created"
             run.signal("go", 3)
-            assert run.result(timeout=20) == 3
+            assert run.result(timeout=60) == 3
             assert [event.type for event in run.watch()][-1] == "run_completed"
             assert client.run(doubling, {"number": 2}) == 4
             assert client.count() == 2
