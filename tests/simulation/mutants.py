@@ -509,8 +509,8 @@ class Planted(NamedTuple):
     breaks: int
     shows: str
     seed: int = 1
-    """An episode that has shown it, which is tried before all others. Whatever changes what kernels do may end that, and
-    the search for another takes most of the time of such a test: write down what it finds."""
+    """An episode that has shown it, which is tried before all others. Whatever changes what kernels do may end that,
+    and the search for another takes most of the time of such a test: write down what it finds."""
 
 
 HANGS = "no end after|still not ended|has not ended|have not|did not complete|Stuck"
