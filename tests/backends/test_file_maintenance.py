@@ -209,10 +209,11 @@ async def test_damage_anywhere_is_found(store: FileBackend, path: Path, open_sto
         "blobs/1-0000",
         "payload of event 1",
         "digest does not",
-        "1111",
     ):
         assert sum(part in text for text in texts) == 1, part
-    assert len(texts) == 6
+    assert (
+        len(texts) == 5
+    )  # a shared payload that nobody uses is no damage: test_a_backup_that_lost_its_hard_links_is_sound
     assert len(await journal(reader, commits[3].summary)) == 1
 
 
