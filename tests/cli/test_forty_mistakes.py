@@ -43,9 +43,14 @@ MISTAKES = [
     Mistake("import small.yaml", 2, "no export of a run", "flujoctl export"),
     Mistake("import folder", 3, "'folder' is a folder, not a file", "ls folder"),
     Mistake("run small.yaml who=x --params-file binary.yaml", 2, "is not text in UTF-8", "flujoctl run --help"),
-    Mistake("run SMALL.YAML who=x", 3, "did you mean 'small.yaml'?", "flujoctl run small.yaml"),
+    Mistake("run SMALL.YAML who=x", 3, "did you mean 'small.yaml'?", "flujoctl run small.yaml who=x"),
+    Mistake("graph smal.yaml", 3, "did you mean 'small.yaml'?", "flujoctl graph small.yaml"),
+    Mistake(
+        "serve SMALL.YAML --max-steps 2", 3, "did you mean 'small.yaml'?", "flujoctl serve small.yaml --max-steps 2"
+    ),
+    Mistake("serve nowhere/at-all.yaml", 3, "there is no file", "flujoctl serve FILE"),
     Mistake("import missing.json", 3, "there is no file 'missing.json'", "ls ."),
-    Mistake("diff broken missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl diff broken FILE"),
+    Mistake("diff broken missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl diff broken "),
     # parameters
     Mistake("run small.yaml who:=Ada", 2, "is not JSON", "text is who=Ada"),
     Mistake("inspect broken --at 99", 2, "run 'broken' has the events 1 to ", "flujoctl events broken"),

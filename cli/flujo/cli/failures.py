@@ -105,6 +105,8 @@ class SourceNotFoundError(FlujoError, LookupError):
 
     reason = "WORKFLOW_NOT_FOUND"
     reason_code = "source-not-found"
+    meant: tuple[str, str] | None = None
+    """The name that was given, and that of the file that is likely to be meant."""
 
 
 class SourceError(FlujoError, ValueError):
@@ -254,6 +256,20 @@ def after_full_disk(error: FlujoError, command: Sequence[str]) -> None:
     """Let the hints of a full disk name the command that goes on once there is space."""
     if isinstance(error, errors.StoreFullError):
         error.hints = tuple(hint.replace(_RESUME, shlex.join(command)) for hint in error.hints)
+
+
+_TAKING_FILES = ("serve", "graph", "publish")
+
+
+def after_missing_file(error: FlujoError, command: Sequence[str]) -> None:
+    """Let the hints of a file that is not there name the command that was typed, with the file that was meant."""
+    if not isinstance(error, SourceNotFoundError) or len(command) < 2:
+        return
+    if error.meant is not None and error.meant[0] in command:
+        given, other = error.meant
+        error.hints = (shlex.join(other if word == given else word for word in command),)
+    elif command[1] in _TAKING_FILES:
+        error.hints = tuple(hint.replace("flujoctl run ", f"flujoctl {command[1]} ", 1) for hint in error.hints)
 
 
 def report(error: FlujoError, session: Session, *, shown: Sequence[str] = ()) -> int:

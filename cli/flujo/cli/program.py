@@ -115,12 +115,13 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     except Exception as error:
         from flujo.kernel.errors import FlujoError
 
-        from .failures import after_full_disk, report
+        from .failures import after_full_disk, after_missing_file, report
 
         if not isinstance(error, FlujoError):
             raise
         _show_traceback(session)
         after_full_disk(error, ["flujoctl", *arguments])
+        after_missing_file(error, ["flujoctl", *arguments])
         return report(error, session)
 
 

@@ -74,7 +74,9 @@ def missing(file: Path, *hints: str) -> SourceNotFoundError:
         return SourceNotFoundError(f"there is no file {str(file)!r}", hints)
     other = str(file.with_name(meant))
     hints = tuple(f"flujoctl run {quote(other)}" if hint == ANY else hint for hint in hints)
-    return SourceNotFoundError(f"there is no file {str(file)!r}; did you mean {other!r}?", hints)
+    error = SourceNotFoundError(f"there is no file {str(file)!r}; did you mean {other!r}?", hints)
+    error.meant = (str(file), other)
+    return error
 
 
 def _in_folder(folder: Path) -> list[str]:
