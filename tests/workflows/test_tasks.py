@@ -135,6 +135,13 @@ async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> Non
             "x.c:1:9: error: expected",
         ),
         ("looking\\nno such table\\n^^^^", "no such table"),
+        (
+            "tar: x: Cannot stat: No such file\\ntar: Exiting with failure status due to previous errors",
+            "tar: x: Cannot stat: No such file",
+        ),
+        ("error[E1]: no y\\nerror: could not compile z due to 2 previous errors", "error[E1]: no y"),
+        ("x.c:1:9: error: no y\\n1 error generated.\\nmake: *** [Makefile:2: x] Error 1", "x.c:1:9: error: no y"),
+        ("make: *** [Makefile:2: x] Error 1", "make: *** [Makefile:2: x] Error 1"),
         ("***", "***"),
     ],
 )

@@ -140,7 +140,8 @@ def test_a_step_without_result_has_only_a_status() -> None:
         ("{{ args.n.x }}", "{{ args.n.x }}: a number has no `x`"),
         ("{{ args.none.x }}", "{{ args.none.x }}: null has no `x`"),
         ("{{ steps.skipped.result }}",
-         "{{ steps.skipped.result }}: step `skipped` was skipped, so it has only a status"),
+         "{{ steps.skipped.result }}: step `skipped` was skipped, so it has only a status; "
+         "`| default(…)` says what stands for the rest"),
         ("{{ steps.later }}", "{{ steps.later }}: step `later` has not run yet, so it has only a status"),
         ("{{ range }}", "{{ range }}: a function is not a value that can be recorded"),
         ("{{ 1 // 0 }}", "{{ 1 // 0 }}: nothing can be divided by `0`"),

@@ -133,8 +133,10 @@ class NotRun(Missing):
     __slots__ = ("status", "step")
 
     def __init__(self, step: str, status: str) -> None:
-        why = "was skipped" if status == "skipped" else "has not run yet"
-        super().__init__(hint=f"step `{step}` {why}, so it has only a status", name=step)
+        why = "has not run yet, so it has only a status"
+        if status == "skipped":
+            why = "was skipped, so it has only a status; `| default(…)` says what stands for the rest"
+        super().__init__(hint=f"step `{step}` {why}", name=step)
         self.step, self.status = step, status
 
 

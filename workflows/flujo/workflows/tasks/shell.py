@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -83,10 +84,15 @@ def end_of(output: bytes) -> list[str]:
     return marked.rstrip().splitlines()[-LAST_LINES:]
 
 
+_SUMMARY = re.compile(r"previous errors?\b|\b\d+ errors?\b|^\w*make(\[\d+\])?: \*\*\*", re.IGNORECASE)
+"""What tar, compilers and make say at the end: that there were errors, but not which."""
+
+
 def _telling(lines: Sequence[str]) -> str:
     """Return the line that says best what went wrong: the last that speaks of an error and is not indented, as the
-    code in a traceback is, or else the last with a word in it."""
+    code in a traceback is, or else the last with a word in it; one that only sums up if there is no other."""
     worded = [line for line in lines if any(map(str.isalnum, line))] or lines
+    worded = [line for line in worded if not _SUMMARY.search(line)] or worded
     errors = [line for line in worded if "error" in line.lower() and not line[0].isspace()]
     return (errors or worded)[-1].strip()
 
