@@ -11,9 +11,9 @@ from acceptance.terminal import SQLITE, Terminal, environment
 from acceptance.warm import IS_POSSIBLE, WarmStart
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def warm() -> Iterator[WarmStart | None]:
-    """What commands are started from, where it can be had."""
+    """What commands are started from, where it can be had: a second of imports, once for all that a worker runs."""
     if not IS_POSSIBLE:
         yield None
         return

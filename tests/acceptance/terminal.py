@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -30,6 +31,9 @@ on_every_store = pytest.mark.parametrize("terminal", STORES, ids=ON_DISK, indire
 ROOT = Path(__file__).parents[2]
 SOURCES = os.pathsep.join(str(ROOT / name) for name in ("kernel", "backends", "workflows", "server", "cli", "proto"))
 
+
+SHELLS_OWN = re.compile(r"[;&|<>`$\n]")
+"""What makes more of a line than one command."""
 
 HIDDEN = "FLUJO_STORE", "NO_COLOR", "FORCE_COLOR"
 
@@ -117,7 +121,15 @@ class Terminal:
         return finish(self.start(*arguments))
 
     def shell(self, command: str) -> Ended:
-        """Type a command, as somebody does who copies it from the screen."""
+        """Type a command, as somebody does who copies it from the screen: a shell makes words of it. One of `flujoctl`
+        alone is then started as `start` does."""
+        if not command.startswith("flujoctl ") or SHELLS_OWN.search(command):
+            return self._type(command)
+        words = self._type(f'flujoctl() {{ printf "%s\\0" "$@"; }}\n{command}')
+        assert (words.code, words.err) == (0, ""), words
+        return self.flujoctl(*words.out.split("\0")[:-1])
+
+    def _type(self, command: str) -> Ended:
         ended = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self.folder,
