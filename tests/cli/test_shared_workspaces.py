@@ -84,3 +84,17 @@ def test_a_new_run_says_that_it_works_among_files_of_an_earlier_one(folder: Path
     assert said not in attached.err
     assert said in second.err
     assert "holds files" not in elsewhere.err
+
+
+@pytest.mark.parametrize("place", ["other", "other/part", "new"])
+def test_no_run_works_among_the_workspaces_that_flujo_removes(folder: Path, flujoctl: Flujoctl, place: str) -> None:
+    """A workspace that is named is never removed, and one of flujo's own goes with the run it is named after."""
+    (folder / "flow.yaml").write_text("name: flow\nsteps: [{name: a, task: shell, inputs: {command: touch kept}}]\n")
+    assert flujoctl("run", "flow.yaml", "--id", "other").code == 0
+    ended = flujoctl("run", "flow.yaml", "--id", "r", "--workspace", f".flujo/workspaces/{place}")
+
+    assert ended.code == 2, ended
+    assert "where flujo removes what is named after a run" in ended.err
+    assert flujoctl("run", "flow.yaml", "--id", "mine", "--workspace", "here").code == 0
+    assert flujoctl("delete", "other", "mine").code == 0
+    assert (folder / "here" / "kept").exists()

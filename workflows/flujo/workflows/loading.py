@@ -223,6 +223,17 @@ def _fitting(definition: Definition, recorded: Mapping[str, Any]) -> tuple[dict[
     return complete, found
 
 
+def _require_apart(named: Path, own: Path, workflow: str) -> None:
+    """Raise InvalidInputError for a workspace that lies among those that flujo makes: they are removed with the runs
+    they are named after, and one that a user has named never is."""
+    place, home = Path(os.path.realpath(named)), Path(os.path.realpath(own.parent))
+    if home in place.parents and place != home / own.name:
+        told = (
+            f"{named} lies in {own.parent}, where flujo removes what is named after a run with that run; name another"
+        )
+        raise InvalidInputError(workflow, {"workspace": told})
+
+
 def _environment(
     definition: Definition, path: Path | None, workspace: Path | None
 ) -> Callable[[RunStart], Mapping[str, Any]]:
@@ -239,6 +250,8 @@ def _environment(
             refusal = InvalidInputError(definition.name, {f"secrets.{name}": told for name, told in found.items()})
             refusal.hints = tuple(f"export {name}=…" for name in found)
             raise refusal
+        if workspace is not None:
+            _require_apart(workspace, beginning.workspace, definition.name)
         variables = _variables_in_files(definition, path)
         known = {**os.environ, **variables}
         if missing := sorted(definition.needed_env - {*definition.secrets, *known, *definition.env}):
