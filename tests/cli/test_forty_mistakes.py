@@ -48,6 +48,12 @@ MISTAKES = [
     Mistake(
         "serve SMALL.YAML --max-steps 2", 3, "did you mean 'small.yaml'?", "flujoctl serve small.yaml --max-steps 2"
     ),
+    Mistake("run https://example.org/w.yaml", 3, "is an address", "curl -fLo w.yaml https://example.org/w.yaml"),
+    Mistake("run small.yaml who=x --skip-steps nil", 2, "there is no step `nil`", "flujoctl graph small.yaml"),
+    Mistake("run small.yaml who=x --flow nil", 2, "there is no flow `nil`", "flujoctl graph small.yaml"),
+    Mistake("--store list", 2, "'list' was taken for the value of --store", "flujoctl --help"),
+    Mistake("list --limit", 2, "'--limit' needs a value", "flujoctl list --help"),
+    Mistake("top --interval soon", 2, "'soon' is not a number", "flujoctl top --help"),
     Mistake("serve nowhere/at-all.yaml", 3, "there is no file", "flujoctl serve FILE"),
     Mistake("import missing.json", 3, "there is no file 'missing.json'", "ls ."),
     Mistake("diff broken missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl diff broken "),
@@ -91,7 +97,7 @@ MISTAKES = [
     Mistake("prune --older-than 0", 2, "add --yes", "--dry-run"),
     Mistake("wait waits --timeout later", 2, "'later' is not a duration", "30d"),
     Mistake("wait waits --timeout 0", 6, "has not ended within 0s", "flujoctl explain waits"),
-    Mistake("logs done --tail x", 2, "'x' is not a valid integer", "flujoctl logs --help"),
+    Mistake("logs done --tail x", 2, "'x' is not a whole number", "flujoctl logs --help"),
     Mistake("tasks shel", 2, "there is no task 'shel'", "flujoctl tasks shell"),
     Mistake("init --example frist", 3, "there is no example 'frist'", "flujoctl init --example first"),
     Mistake("init .", 4, "first.yaml is there already", "flujoctl init ANOTHER-DIR"),

@@ -121,6 +121,8 @@ def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are(
         ("logs -fc work r", "did you mean --step?", None),
         ("wait r --for=condition=complete", "did you mean 'all'?", "wait r --for=all"),
         ("wait --for completed r", "did you mean 'all'?", "wait --for all r"),
+        ("list --status failed,paused", "may be repeated", "list --status failed --status paused"),
+        ("list --status=failed,paused", "may be repeated", "list --status failed --status paused"),
         ("list --status=failled", "did you mean 'failed'?", "list --status=failed"),
         ("watch --exit-status r", "leave it out:", "watch r"),
         ("delete -f r", "did you mean --force?", "delete --force r"),

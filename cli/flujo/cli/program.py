@@ -127,12 +127,13 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
 
 def _refuse(error: click.ClickException, arguments: Sequence[str], session: Session) -> int:
     """Print what is wrong with a command line; returns the exit code."""
-    from .retyping import what_was_meant
+    from .retyping import in_plain_words, what_was_meant
 
     session.output = _output_asked_for(arguments) or session.output  # click may not have come as far as -o
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):  # each release of click words it in another way
         message = f"No such option {error.option_name!r}"
+    message = in_plain_words(message, arguments)
     meant = what_was_meant(program, error, arguments)
     if meant.told:
         message = f"{message.removesuffix('.')}; {meant.told}"

@@ -38,7 +38,7 @@ class Meant(NamedTuple):
 def what_was_meant(root: click.Group, error: click.ClickException, arguments: Sequence[str]) -> Meant:
     """Return what was meant by a command line that `error` refuses."""
     context = error.ctx if isinstance(error, click.UsageError) else None
-    overview = f"{context.command_path if context is not None else 'flujoctl'} --help"
+    overview = f"{context.command_path if context is not None else _named(arguments)} --help"
     told, words = "", None
     if isinstance(error, NobodyToAsk):
         return Meant(told, [shlex.join(["flujoctl", *arguments, option]) for option in ("--dry-run", "--yes")])
@@ -46,6 +46,8 @@ def what_was_meant(root: click.Group, error: click.ClickException, arguments: Se
         words, overview = _with_command(root, error, arguments), error.way_on
     elif isinstance(error, click.NoSuchOption):
         told, words = _with_option(error, arguments)
+    elif isinstance(error, click.BadParameter) and (several := _several(error, arguments)) is not None:
+        told, words = "it takes one value, and may be repeated", several
     elif isinstance(error, click.BadParameter) and (value := nearest_choice(error)) is not None:
         told, words = f"did you mean {value!r}?", _with_value(error, value, arguments)
     elif isinstance(error, ExtraWords):
@@ -57,6 +59,32 @@ def what_was_meant(root: click.Group, error: click.ClickException, arguments: Se
     if words is not None and is_readable(root, words):
         return Meant(told, [shlex.join(["flujoctl", *words])])
     return Meant(told, [overview])
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """Return the command of a line that was refused before click knew what it is of."""
+    known = {*command_index.COMMANDS, *command_index.ALIASES}
+    return f"flujoctl {arguments[0]}" if arguments and arguments[0] in known else "flujoctl"
+
+
+def in_plain_words(message: str, arguments: Sequence[str]) -> str:
+    """Return what click says of a command line in words for who does not know click."""
+    if message == "Missing command.":
+        eaten = arguments[-1] in (*command_index.COMMANDS, *command_index.ALIASES) and len(arguments) > 1
+        said = f"; {arguments[-1]!r} was taken for the value of {arguments[-2]}" if eaten else ""
+        return f"no command is named{said}"
+    for theirs, ours in _PLAIN.items():
+        message = message.replace(theirs, ours)
+    return message
+
+
+_PLAIN = {
+    " is not a valid integer range": " is not a whole number",
+    " is not a valid integer": " is not a whole number",
+    " is not a valid float range": " is not a number",
+    " is not a valid float": " is not a number",
+    " requires an argument.": " needs a value.",
+}
 
 
 def is_readable(root: click.Group, words: Sequence[str]) -> bool:
@@ -189,6 +217,25 @@ def _option_for(command: click.Command, word: str) -> str | None:
     known = {option for parameter in command.params for option in parameter.opts}
     fitting = ("--status",) if word in STATUSES else ("--step", "--workflow")
     return next((option for option in fitting if option in known), None)
+
+
+def _several(error: click.BadParameter, arguments: Sequence[str]) -> list[str] | None:
+    """Return the line with an option repeated whose values were joined by commas, as in `--status failed,paused`."""
+    option = error.param
+    given = re.match(r"'(.*)' is not one of ", error.message)
+    if given is None or not isinstance(option, click.Option) or not isinstance(option.type, click.Choice):
+        return None
+    values = given[1].split(",")
+    if len(values) < 2 or not option.multiple or not set(values) <= set(map(str, option.type.choices)):
+        return None
+    name = option.opts[-1]
+    repeated = [word for value in values for word in (name, value)]
+    for place, word in enumerate(arguments):
+        if word == f"{name}={given[1]}":
+            return [*arguments[:place], *repeated, *arguments[place + 1 :]]
+        if word in option.opts and arguments[place + 1 : place + 2] == [given[1]]:
+            return [*arguments[:place], *repeated, *arguments[place + 2 :]]
+    return None
 
 
 def _ids(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:

@@ -35,6 +35,10 @@ WORKFLOW_FILE = "workflow_file"
 
 def load(target: str, *, workspace: Path | None = None) -> Workflow:
     """Return the workflow a command line names; raises SourceNotFoundError, SourceError or DefinitionError."""
+    if "://" in target:
+        name = quote(target.rstrip("/").rpartition("/")[2] or "workflow.yaml")
+        told = f"{target} is an address, and a workflow is read from a file"
+        raise SourceNotFoundError(told, [f"curl -fLo {name} {quote(target)}", f"flujoctl run {name}"])
     if not _is_python(target):
         return _load_yaml(Path(target), workspace)
     if workspace is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import click
@@ -24,7 +25,7 @@ from flujo.cli.target import ServerTarget, is_shared
 from flujo.kernel import Kernel, RunHandle, Runs, Workflow
 from flujo.kernel.api import ResumeOptions, Start
 from flujo.kernel.clock import Identifiers, SystemClock
-from flujo.kernel.errors import InvalidInputError, RunOverlapError, StateIncompatibilityError
+from flujo.kernel.errors import InvalidInputError, RunOverlapError, StateIncompatibilityError, StepChoiceError
 from flujo.kernel.keys import check_run_id
 from flujo.kernel.programs import Overlap, StepChoice
 
@@ -127,7 +128,7 @@ def command(
         )
     workflow = sources.load_remote(target) if is_remote else sources.load(target, workspace=workspace)
     if isinstance(workflow, Workflow):
-        workflow.with_steps(choice)  # before a store is made for nothing
+        _require_choice(workflow, choice, target)  # before a store is made for nothing
     if strict_params:
         _refuse_undeclared(workflow, inputs)
     request = RunRequest(target, workflow, inputs, run_id, parse_labels(labels), choice, not wait, timeout)
@@ -141,6 +142,15 @@ def command(
         if error.on_overlap != Overlap.SKIP:
             raise
         return _skipped(session, error)
+
+
+def _require_choice(workflow: Workflow, choice: StepChoice, target: str) -> None:
+    """Raise StepChoiceError for steps that cannot be chosen, with the command that shows those that can."""
+    try:
+        workflow.with_steps(choice)
+    except StepChoiceError as error:
+        error.hints = error.hints or (f"flujoctl graph {quote(target)}  # shows the steps",)
+        raise
 
 
 def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:
