@@ -110,6 +110,23 @@ def test_validate_finds_the_same_places(terminal: Terminal) -> None:
     ]
 
 
+HEAVY = """\
+name: heavy
+steps:
+  - {name: slow, task: echo, on_error: continue, inputs: {message: "{{ ('a' * 40) | regex_search('(a+)+$b') }}"}}
+"""
+
+
+def test_one_that_takes_too_much_says_where_it_is_too(terminal: Terminal) -> None:
+    """Although the process that worked on it has been ended."""
+    terminal.write("heavy.yaml", HEAVY)
+
+    ended = terminal.flujoctl("run", "heavy.yaml", "--id", "h")
+
+    part = "{{ ('a' * 40)"
+    assert f"TemplateError: {at(HEAVY, part, 'heavy.yaml')}: {part}" in ended.err
+
+
 def test_a_step_that_could_not_be_rendered_leaves_no_lost_workspace_behind(terminal: Terminal) -> None:
     """The next step works in a new one: the run was paused, since a folder that was never made was taken for lost."""
     terminal.write(

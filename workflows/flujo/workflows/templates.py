@@ -182,7 +182,9 @@ def _rendered_elsewhere(value: Any, names: Names, asked: Request) -> Any:
     try:
         return workers.render(value, _mentioned(sources, names), asked)
     except EvaluationError as error:
-        raise TemplateError(_with_excerpt(error.message, sources), error.source, error.place) from error
+        # An error of the worker as a whole knows no template: the first one is told, so its place is.
+        source = error.source or (sources[0] if error.message.startswith("it ") else "")
+        raise TemplateError(_with_excerpt(error.message, sources), source, error.place) from error
 
 
 def _with_excerpt(message: str, sources: list[str]) -> str:
