@@ -123,6 +123,7 @@ def _put(*path: str | int, value: Any) -> Callable[[dict[str, Any]], None]:
         (_put("run", "summary", "seq", value="3"), "run.summary.seq"),
         (_put("run", "summary", "owner", value="k-1"), "it is owned by 'k-1'"),
         (_put("run", "summary", "token", value=2**63), "larger than any store can hold"),
+        (_put("run", "summary", "token", value=2**63 - 1), "leaves no room for later owners"),
         (_put("run", "summary", "token", value=0), "its token is 0, and the first owner of a run has 1"),
         (_put("run", "summary", "uid", value="../x"), "its uid '../x' is malformed"),
         (_put("children", 0, "requests", 0, "at", value=2**63), "larger than any store can hold"),

@@ -237,12 +237,17 @@ def _problem(run: ExportedRun) -> str | None:
     return None
 
 
+_HIGHEST_TOKEN = 2**53  # each owner and each restore makes it larger, and a store counts up to 2**63
+
+
 def _malformed(run: ExportedRun) -> str | None:
     """Return what no kernel would have written: numbers beyond any store, a token below 1, a uid that is no name, a
     request that is none."""
     numbers = [*run.summary, *(request.at for request in run.requests)]
     if any(isinstance(value, int) and not -_LARGEST <= value <= _LARGEST for value in numbers):
         return "a number in it is larger than any store can hold"
+    if run.summary.token > _HIGHEST_TOKEN:
+        return f"its token {run.summary.token} leaves no room for later owners"
     if run.summary.token < 1:
         return f"its token is {run.summary.token}, and the first owner of a run has 1"
     if not _UID.fullmatch(run.summary.uid):
