@@ -71,7 +71,8 @@ def build(name: str) -> bool:
     fresh = [] if name == "java" else [f"{sys.executable} {CLIENTS}/generate.py --check {name}"]
     for command in [*fresh, *LANGUAGES[name].commands]:
         print(f"{name}: {command}", flush=True)
-        if subprocess.run(["sh", "-c", command], cwd=CLIENTS / name).returncode != 0:
+        # cargo asks rustc to compile its standard input, which is taken for empty.
+        if subprocess.run(["sh", "-c", command], cwd=CLIENTS / name, stdin=subprocess.DEVNULL).returncode != 0:
             print(f"{name}: failed: {command}", flush=True)
             return False
     print(f"{name}: built, checked and tested in {time.monotonic() - began:.0f} s", flush=True)

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { Http2Session } from "node:http2";
 import { connect as connectSocket } from "node:net";
 
 import type { Interceptor } from "@connectrpc/connect";
@@ -43,8 +44,7 @@ export function connector(address: string, options: Options): () => Connection {
     });
   }
   return () => {
-    const pings = { pingIntervalMs: 20_000, pingTimeoutMs: 10_000, pingIdleConnection: true }; // servers allow one each 10 s
-    const sessionManager = new Http2SessionManager(baseUrl, pings, nodeOptions);
+    const sessionManager = sessions(baseUrl, nodeOptions);
     const transport: Transport = createGrpcTransport({ baseUrl, interceptors, sessionManager });
     return {
       runs: createClient(RunService, transport),
@@ -54,6 +54,30 @@ export function connector(address: string, options: Options): () => Connection {
       },
     };
   };
+}
+
+/** Returns what keeps a connection: a path that has gone dead is noticed. Servers allow a ping each 10 s. */
+export function sessions(baseUrl: string, nodeOptions: object): Http2SessionManager {
+  const pings = { pingIntervalMs: 20_000, pingTimeoutMs: 10_000, pingIdleConnection: true };
+  const manager = new Http2SessionManager(baseUrl, pings, nodeOptions);
+  const request = manager.request.bind(manager);
+  manager.request = async (...parts) => {
+    const stream = await request(...parts);
+    if (stream.session !== undefined) pingOnlyOpen(stream.session);
+    return stream;
+  };
+  return manager;
+}
+
+const guarded = new WeakSet<Http2Session>();
+
+/** Has a ping over a connection that was just destroyed do nothing. Node throws, and the timer of connect-node that pings
+ * (2.1.2, connect-es issue 1795) ends the whole program by that. */
+function pingOnlyOpen(session: Http2Session): void {
+  if (guarded.has(session)) return;
+  guarded.add(session);
+  const ping = session.ping.bind(session) as (...parts: unknown[]) => boolean;
+  session.ping = (...parts: unknown[]) => !session.destroyed && ping(...parts);
 }
 
 function target(address: string, options: Options): { baseUrl: string; nodeOptions: object } {
