@@ -7,6 +7,9 @@ import asyncio
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -32,6 +35,9 @@ from flujo.kernel.checking import check
 from flujo.kernel.errors import StoreError, StoreLeaseLostError
 from flujo.kernel.outcomes import CancelOutcome, Delivery
 from flujo.kernel.state import RunStatus
+from kernel.execution.processes import Fifo, fifo
+
+__all__ = ["fifo"]
 
 PATIENCE_SECONDS = 60.0
 
@@ -313,6 +319,74 @@ async def test_the_runs_of_a_host_that_is_gone_go_on_elsewhere(tmp_path: Path, m
     assert problems == []
     assert set(bodies.values()) <= {1, 2}
     assert sum(count - 1 for count in bodies.values()) <= 12
+
+
+STOPPED = """\
+import os, sys
+from contextlib import suppress
+
+import anyio
+
+from flujo.backends import PostgresBackend
+from flujo.kernel import Context, Kernel, current_attempt, workflow
+from flujo.kernel.errors import StoreLeaseLostError
+
+
+@workflow()
+async def commanding(ctx: Context, command: str) -> str:
+    async def work() -> str:
+        await current_attempt().children.run(["sh", "-c", command], cwd="/", env=dict(os.environ))
+        return "the command has ended"
+
+    return await ctx.step(work)
+
+
+async def main() -> None:
+    async with Kernel(PostgresBackend(sys.argv[1]), [commanding]) as kernel:
+        await kernel.start(commanding, {"command": sys.argv[2]}, run_id="r")
+        with suppress(StoreLeaseLostError):
+            await kernel.wait_closed()
+
+
+anyio.run(main)
+"""
+
+
+async def test_the_commands_of_a_kernel_that_is_stopped_end_before_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fifo: Fifo
+) -> None:
+    """A process that gets SIGSTOP can end nothing itself: its guardian does. Nobody else is there, as on another host
+    nobody could. How the command ended is not taken for an outcome of its step once the process goes on."""
+    url = postgres_server.new_store("&lease=3")
+
+    @workflow()
+    async def commanding(ctx: Context, command: str) -> str:
+        async def work() -> str:
+            return "it was begun anew"
+
+        return await ctx.step(work)
+
+    command = f"{fifo.opening}; trap '' TERM; echo up >&9; while :; do sleep 9; done"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_RUNTIME_DIR": str(tmp_path / "stopped")}
+    process = subprocess.Popen([sys.executable, "-c", STOPPED, url, command], env=env)  # noqa: ASYNC220
+    try:
+        await fifo.line()
+        process.send_signal(signal.SIGSTOP)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await anyio.to_thread.run_sync(fifo.wait_for_the_end, abandon_on_cancel=True)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "heir"))
+        async with Kernel(PostgresBackend(url), [commanding]) as heir:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                result = await heir.result("r")
+            process.send_signal(signal.SIGCONT)
+            await anyio.to_thread.run_sync(process.wait)
+            types = [event.type for event in await heir.events("r")]
+    finally:
+        process.kill()
+        process.wait()
+
+    assert result == "it was begun anew"
+    assert types.count("step_completed") == 1
 
 
 async def _problems(kernel: Kernel) -> AsyncIterator[str]:

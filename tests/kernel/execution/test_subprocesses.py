@@ -14,8 +14,7 @@ import select
 import signal
 import subprocess
 import sys
-import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,10 @@ from flujo.kernel import Context, RetryPolicy, RunFailed, Workflow, current_atte
 from flujo.kernel.errors import KernelClosedError
 from flujo.kernel.execution.leftovers import sweep
 from flujo.kernel.execution.subprocesses import Children, Finished, find_command
+from kernel.execution.processes import ENV, Fifo, a_kernel, fifo, on_linux
 from kernel.harness import Harness, crash, until
 
-ENV = {"PATH": os.environ["PATH"]}
-KERNEL = str(Path(__file__).parents[3] / "kernel")
-
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+__all__ = ["fifo"]
 
 
 @pytest.fixture
@@ -40,62 +37,6 @@ async def children(anyio_backend: Any) -> AsyncIterator[Children]:
     children = Children()
     yield children
     await children.close()
-
-
-class Fifo:
-    """Tells when everybody who holds its writing end is dead."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        self.opening = f"exec 9>'{path}'"  # for the beginning of a shell command
-
-    async def line(self) -> str:
-        """What a holder writes next: it is alive and has begun."""
-        await anyio.wait_readable(self.fd)
-        return os.read(self.fd, 4096).decode()
-
-    def line_now(self) -> str:
-        """The same for a test without an event loop."""
-        select.select([self.fd], [], [])
-        return os.read(self.fd, 4096).decode()
-
-    def wait_for_the_end(self) -> None:
-        os.set_blocking(self.fd, True)
-        while os.read(self.fd, 4096):
-            pass
-
-    def is_held(self) -> bool:
-        os.set_blocking(self.fd, False)
-        try:
-            return bool(os.read(self.fd, 1))
-        except BlockingIOError:
-            return True
-
-
-@pytest.fixture
-def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    fifo = Fifo(tmp_path / "fifo")
-    yield fifo
-    os.close(fifo.fd)
-
-
-def a_kernel(program: str, *arguments: str) -> subprocess.Popen[str]:
-    """A process that runs `program`, the body of an async function, and can be killed."""
-    lines = [
-        "import anyio, fcntl, os, signal, sys",
-        "from flujo.kernel.execution.subprocesses import Children",
-        "async def main():",
-        textwrap.indent(textwrap.dedent(program), "    "),
-        "anyio.run(main)",
-    ]
-    return subprocess.Popen(
-        [sys.executable, "-c", "\n".join(lines), *arguments],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**ENV, "PYTHONPATH": os.pathsep.join([KERNEL, *sys.path])},
-    )
 
 
 async def test_a_command_gets_its_input_and_nothing_else(children: Children, tmp_path: Path) -> None:
@@ -229,9 +170,9 @@ async def test_a_guardian_that_was_killed_is_replaced(children: Children, tmp_pa
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: children.run(["sh", "-c", script], cwd=tmp_path, env=ENV))
         assert await fifo.line() == "up\n"
-        assert children._guardian is not None
-        children._guardian.kill()
-        await anyio.to_thread.run_sync(children._guardian.wait)
+        assert children._guardian.pid is not None
+        os.kill(children._guardian.pid, signal.SIGKILL)
+        await anyio.to_thread.run_sync(wait_for_death, children._guardian.pid)
         await children.run(["true"], cwd=tmp_path, env=ENV)
         await children.close()
 
@@ -292,11 +233,14 @@ def test_a_kernel_that_dies_before_registering_a_child_starts_no_command(tmp_pat
     """The gate stays shut: the command never begins, and the process behind the gate ends by itself."""
     kernel = a_kernel(
         """
-        class Dying(Children):
-            def _register(self, group, word):
+        from flujo.kernel.execution.guardian import Guardian
+        class Dying(Guardian):
+            def register(self, group, word):
                 print(group, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
-        await Dying().run(["touch", sys.argv[1]], cwd=".", env=dict(os.environ))
+        children = Children()
+        children._guardian = Dying(None, None, print)
+        await children.run(["touch", sys.argv[1]], cwd=".", env=dict(os.environ))
         """,
         str(tmp_path / "started"),
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Kernel, workflow
+from flujo.kernel import Context, Kernel, current_attempt, workflow
 from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
+from kernel.execution.processes import ENV, Fifo, fifo
 from kernel.harness import Counter, Harness, settled, until
+
+__all__ = ["fifo"]
 
 
 class LeasedBackend(InMemoryBackend):
@@ -23,6 +28,15 @@ class LeasedBackend(InMemoryBackend):
         self.doubts = anyio.Event()
         self.is_certain = anyio.Event()
         self.lives = True
+        self.seconds = 3600.0
+        self.renewal = anyio.Event()
+
+    def certain_seconds(self) -> float:
+        return self.seconds
+
+    async def wait_for_renewal(self) -> None:
+        await self.renewal.wait()
+        self.renewal = anyio.Event()
 
     async def wait_for_doubt(self) -> None:
         await self.doubts.wait()
@@ -131,3 +145,37 @@ async def test_a_kernel_that_is_taken_for_dead_ends() -> None:
         assert await kernel.result("r") == "on"
     finally:
         await kernel.close()
+
+
+async def test_a_step_whose_commands_were_killed_because_its_kernel_was_late_begins_again(
+    tmp_path: Path, fifo: Fifo
+) -> None:
+    """As after a doubt: how its command ended is not recorded, and no attempt has failed."""
+    harness = Harness()
+    backend = LeasedBackend(harness.store)
+    counter = Counter()
+
+    @workflow()
+    async def program(ctx: Context) -> str:
+        async def work() -> str:
+            if counter.count("work") == 1:
+                script = f"{fifo.opening}; trap '' TERM; echo up >&9; while :; do sleep 9; done"
+                await current_attempt().children.run(["sh", "-c", script], cwd=tmp_path, env=ENV)
+            return "done"
+
+        return await ctx.step(work)
+
+    async with harness.kernel(program, backend=backend) as kernel:
+        await kernel.start(program, run_id="r")
+        await fifo.line()
+        backend.seconds = 0.0
+        backend.renewal.set()
+        await anyio.to_thread.run_sync(fifo.wait_for_the_end)
+        backend.seconds = 3600.0
+        backend.is_certain.set()
+        result = await kernel.result("r")
+
+    assert result == "done"
+    assert counter.calls == ["work", "work"]
+    assert harness.types("r").count("step_interrupted") == 1
+    assert "attempt_failed" not in harness.types("r")

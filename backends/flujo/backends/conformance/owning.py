@@ -493,3 +493,20 @@ async def a_live_owner_is_certain(harness: Harness) -> None:
 
     assert moment.cancelled_caught
     assert await one.wait_for_certainty()
+
+
+@behaviour
+async def a_lease_is_renewed_in_time(harness: Harness) -> None:
+    """An owner with a lease knows for how long it surely counts as alive, less than the lease, and that grows in time;
+    without a lease there is no such time."""
+    one = await harness.open("one")
+    lease, seconds = one.capabilities.lease_seconds, one.certain_seconds()
+    if lease is None or seconds is None:
+        assert (lease, seconds) == (None, None)
+        return
+    await one.wait_for_renewal()
+    renewed = one.certain_seconds()
+
+    assert 0 < seconds < lease
+    assert renewed is not None
+    assert 0 < renewed < lease

@@ -346,6 +346,15 @@ class PostgresBackend(StateBackend):
         assert self._heart is not None
         await self._heart.doubt()
 
+    def certain_seconds(self) -> float | None:
+        assert self._heart is not None
+        return self._heart.good_until - now()
+
+    async def wait_for_renewal(self) -> None:
+        self._require_open()
+        assert self._heart is not None
+        await self._heart.renewal()
+
     async def members(self) -> Sequence[Member]:
         return await self._read(details.kernels)
 

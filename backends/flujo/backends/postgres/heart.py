@@ -133,6 +133,12 @@ class Heart:
             await self._wait(CHECK_SECONDS)
         return not self.is_dead
 
+    async def renewal(self) -> None:
+        """Return once a beat has put off the doubt."""
+        before = self.good_until
+        while self.good_until <= before:
+            await self._beaten.wait()
+
     async def _wait(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
             await self._beaten.wait()

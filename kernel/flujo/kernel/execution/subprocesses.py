@@ -8,9 +8,9 @@ Every child leads a session, and so a process group, of its own. Whatever way `r
 afterwards: a cancellation sends SIGTERM, waits, then sends SIGKILL; what a command leaves behind in the background ends
 with it. What has left the group or the session is found by its traces, on Linux, and goes the same way (leftovers.py).
 
-Should the kernel itself die, the *guardian* does the killing: a small shell which reads from a pipe what runs, and
-meets the end of that pipe when the kernel is gone. It also holds `liveness_fd`, so that the lock by which others know
-the kernel to be alive is only free once its last child is dead.
+Should the kernel itself die, or hang where others may take over from it, the *guardian* does the killing (guardian.py).
+It also holds `liveness_fd`, so that the lock by which others know the kernel to be alive is only free once its last
+child is dead.
 
 A child cannot start its command before the guardian knows of it: it waits at a gate, one line on its standard input.
 
@@ -41,6 +41,8 @@ from flujo.kernel.forks import close_in_children
 from flujo.kernel.journal.state import Usage
 
 from . import leftovers
+from .dead_mans_switch import now
+from .guardian import Guardian
 from .leftovers import COMMAND, RUN
 
 R = TypeVar("R")
@@ -64,41 +66,6 @@ _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 _GATE = 'read -r _ || exit 125; exec "$@"'
 """The shell reads byte by byte up to the newline, so the command finds exactly its own input behind the gate's line."""
 
-# Kept to what dash, bash 3.2 and busybox have in common. `kill -0` still finds a zombie, and in a container nobody may
-# ever reap it: so where there is a /proc, the states in it decide who is alive, by the rule of _is_dead in leftovers.
-# A command is written GROUP:WORD. `$1` and `$2` are what ends those that have left their group.
-_GUARDIAN = r"""
-trap '' HUP INT TERM
-commands=' '
-while read -r line; do
-    command=${line#?}
-    case $line in
-        +*) commands="$commands$command " ;;
-        -*) case $commands in *" $command "*) commands="${commands%% $command *} ${commands#* $command }" ;; esac ;;
-    esac
-done
-alive() {
-    if [ -r /proc/self/stat ]; then
-        for file in /proc/[0-9]*/stat; do
-            read -r stat <"$file" || continue
-            set -- ${stat##*) }
-            case $1 in Z|X) [ "${18}" -gt 1 ] || continue ;; esac
-            case $commands in *" $3:"*) return 0 ;; esac
-        done
-        return 1
-    fi
-    for each in $commands; do kill -s 0 -- "-${each%:*}" && return 0; done
-    return 1
-}
-python=$1 leftovers=$2
-while :; do
-    for each in $commands; do kill -s KILL -- "-${each%:*}"; done
-    alive || break
-    sleep 0.01
-done
-[ "$commands" = ' ' ] || [ ! -x "$python" ] || exec "$python" -I -S "$leftovers" $commands
-"""
-
 
 class Finished(NamedTuple):
     """How a child ended: `return_code` is -N after signal N. `truncated`: more was printed than was kept."""
@@ -113,17 +80,33 @@ class Children:
     """The child processes of one kernel. `close` ends what is left of them; use it from one event loop."""
 
     def __init__(
-        self, liveness_fd: int | None = None, account: Callable[[], tuple[str, str] | None] = lambda: None
+        self,
+        liveness_fd: int | None = None,
+        account: Callable[[], tuple[str, str] | None] = lambda: None,
+        certain_seconds: float | None = None,
     ) -> None:
         """The guardian keeps `liveness_fd` open until the last child is dead. `account` names the run (uid) and the
-        step that a command started by the calling task is charged to."""
-        self._liveness_fd = liveness_fd
+        step that a command started by the calling task is charged to. With `certain_seconds` the guardian kills all
+        children so many seconds from now, unless `renew` is called before that."""
         self._account = account
+        self._late = anyio.Event()
+        good_until = None if certain_seconds is None else now() + certain_seconds
+        self._guardian = Guardian(liveness_fd, good_until, self._note_late)
         close_in_children(self)
-        self._guardian: subprocess.Popen[bytes] | None = None
-        self._guarded: set[str] = set()  # commands as the guardian is told of them
         self._closed = False
         self.used: dict[tuple[str, str], Usage] = {}  # (uid, step) → by commands of an attempt that have ended
+
+    def renew(self, certain_seconds: float) -> None:
+        """Have the children live for so many seconds from now on, if nobody ends them."""
+        self._guardian.renew(now() + certain_seconds)
+
+    async def wait_late(self) -> None:
+        """Return once the guardian is found to have killed the children because nobody had called `renew` in time."""
+        await self._late.wait()
+        self._late = anyio.Event()
+
+    def _note_late(self) -> None:
+        self._late.set()
 
     async def run(
         self,
@@ -147,7 +130,8 @@ class Children:
 
         Each of stdout and stderr is kept up to `output_limit` bytes, the first and the last half of it. `on_output`
         receives everything as it comes, as ("stdout" or "stderr", bytes); it must not raise. Raises FileNotFoundError
-        or PermissionError, before anything is started, for a command that cannot be.
+        or PermissionError, before anything is started, for a command that cannot be. Never returns for one that the
+        guardian has killed because this process was late (`wait_late`).
         """
         command = find_command(argv, cwd, env)
         if self._closed:
@@ -162,7 +146,7 @@ class Children:
             for end in theirs:
                 end.close()
             try:
-                self._register(process.pid, word)
+                self._guardian.register(process.pid, word)
                 out = _Reader("stdout", stdout.fd, output_limit, on_output)
                 err = _Reader("stderr", stderr.fd, output_limit, on_output)
                 feed = _Writer(stdin, b"\n" + input, more_input)
@@ -170,8 +154,10 @@ class Children:
             finally:
                 with anyio.CancelScope(shield=True):
                     await process.end_all()
-                self._forget(process.pid, word)
+                was_late = self._guardian.forget(process.pid, word)
                 self._add_up(process.used)
+            if was_late:  # how it ended says nothing of it: whoever finds this kernel late stops the body as well
+                await anyio.sleep_forever()
             assert process.returncode is not None
             return Finished(process.returncode, out.kept(), err.kept(), out.left_out + err.left_out > 0)
 
@@ -189,66 +175,13 @@ class Children:
     async def close(self) -> None:
         """End the guardian, and with it every child that still runs. The liveness fd may be let go of afterwards."""
         self._closed = True
-        guardian, self._guardian = self._guardian, None
-        if guardian is not None:
-            assert guardian.stdin is not None
-            guardian.stdin.close()
-            with anyio.CancelScope(shield=True):
-                await _in_thread(guardian.wait)
+        with anyio.CancelScope(shield=True):
+            await _in_thread(self._guardian.leave)
 
     def close_in_child(self) -> None:
-        """Let go of the guardian in a forked child: by the end of this pipe it knows that the kernel is gone."""
+        """Let go of the guardian in a forked child."""
         self._closed = True
-        if self._guardian is not None and self._guardian.stdin is not None:
-            self._guardian.stdin.close()
-            self._guardian.returncode = 0  # it is not the child's to wait for
-
-    def _register(self, group: int, word: str) -> None:
-        self._guarded.add(f"{group}:{word}")
-        self._tell(f"+{group}:{word}\n")
-
-    def _forget(self, group: int, word: str) -> None:
-        self._guarded.discard(f"{group}:{word}")
-        self._tell(f"-{group}:{word}\n")
-
-    def _tell(self, line: str) -> None:
-        """Write a line to the guardian; a missing or dead one is replaced by one that knows of all commands."""
-        if self._closed:
-            return
-        if self._guardian is not None:
-            try:
-                self._write(self._guardian, line)
-            except BrokenPipeError:
-                self._discard(self._guardian)
-            else:
-                return
-        self._guardian = self._start_guardian()
-        for command in self._guarded:
-            self._write(self._guardian, f"+{command}\n")
-
-    @staticmethod
-    def _write(guardian: subprocess.Popen[bytes], line: str) -> None:
-        assert guardian.stdin is not None
-        os.write(guardian.stdin.fileno(), line.encode())  # shorter than PIPE_BUF: never split
-
-    @staticmethod
-    def _discard(guardian: subprocess.Popen[bytes]) -> None:
-        assert guardian.stdin is not None
-        guardian.stdin.close()
-        guardian.wait()
-
-    def _start_guardian(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            ["/bin/sh", "-c", _GUARDIAN, "sh", sys.executable or "", leftovers.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            env={"PATH": os.defpath},  # nothing of ours: sweep() of a run we may ourselves be part of must not find it
-            start_new_session=True,
-            pass_fds=() if self._liveness_fd is None else (self._liveness_fd,),
-        )
+        self._guardian.close_in_child()
 
 
 def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> list[str]:

@@ -3,14 +3,21 @@
 Where kernels are on several hosts each has a lease. One that has not reached the store for most of it ends the bodies
 of its runs, and records nothing of that: others may begin them any moment. Once it reaches the store again it goes on
 with its runs, unless it was told dead meanwhile; that is final, and ends the kernel.
+
+A kernel that hangs, or is stopped, does nothing of that in time. Its guardian ends its commands then (guardian.py), and
+the kernel that goes on afterwards is as one that had doubts: how these commands ended is not recorded.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
 
 from flujo.kernel.clock import Clock
 from flujo.kernel.errors import KernelClosedError, StoreError, StoreLeaseLostError
+from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.store.backend import StateBackend
 
 from .driver import Driver
@@ -29,10 +36,23 @@ class Lease:
         self._driver = driver
         self._recovery = recovery
 
-    async def serve(self) -> StoreLeaseLostError:
-        """Return why the lease is lost for good, once it is."""
+    async def serve(self, children: Children) -> StoreLeaseLostError:
+        """Return why the lease is lost for good, once it is. The child processes are those of this kernel."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._renew, children)
+            lost = await self._watch(children)
+            group.cancel_scope.cancel()
+        return lost
+
+    async def _renew(self, children: Children) -> None:
         while True:
-            await self._backend.wait_for_doubt()
+            await self._backend.wait_for_renewal()
+            if (seconds := self._backend.certain_seconds()) is not None:
+                children.renew(seconds)
+
+    async def _watch(self, children: Children) -> StoreLeaseLostError:
+        while True:
+            await _first(self._backend.wait_for_doubt, children.wait_late)
             logger.warning("kernel %s does not reach its store: its runs stop until it does", self._driver.owner)
             await self._driver.stop_unrecorded()
             if not await self._backend.wait_for_certainty():
@@ -53,3 +73,15 @@ class Lease:
             else:
                 logger.warning("kernel %s reaches its store again: its runs go on", self._driver.owner)
                 return
+
+
+async def _first(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Return once one of these has."""
+    async with anyio.create_task_group() as group:
+
+        async def wait(until: Callable[[], Awaitable[None]]) -> None:
+            await until()
+            group.cancel_scope.cancel()
+
+        for each in waits:
+            group.start_soon(wait, each)

@@ -126,7 +126,7 @@ class Runtime:
 
             async def watch_lease() -> None:
                 nonlocal failure
-                failure = await self._lease.serve()
+                failure = await self._lease.serve(children)
                 group.cancel_scope.cancel()
 
             try:
@@ -163,7 +163,7 @@ class Runtime:
         await self._backend.open(self._owner)
         children: Children | None = None
         try:
-            children = Children(self._backend.liveness_fd, account)
+            children = Children(self._backend.liveness_fd, account, self._backend.certain_seconds())
             yield children
         finally:
             # A second Ctrl-C makes asyncio cancel every task there is: a store that is closed by half would leave its

@@ -359,6 +359,16 @@ class StateBackend(ABC):
         """Return True once this owner is known to count as alive, False once it counts as dead for good."""
         return True
 
+    def certain_seconds(self) -> float | None:
+        """Return for how many seconds from now on this owner surely counts as alive; None where its process does as
+        long as it lives. The guardian of its child processes acts then, if that is not renewed."""
+        return None
+
+    async def wait_for_renewal(self) -> None:
+        """Return once this owner surely counts as alive for longer than before. Where a process counts as alive as long
+        as it lives, it never returns."""
+        await anyio.sleep_forever()
+
     async def members(self) -> Sequence[Member]:
         """Return the kernels that work on this store, and those that went not long ago; the newest first. Raises
         StoreError where they are all of one host."""
