@@ -163,6 +163,7 @@ async def work_of(runs: int, steps: int) -> Work:
                     group.start_soon(kernel.run, chain, {"steps": steps})
         finally:
             sys.setprofile(profiler)
+        await anyio.wait_all_tasks_blocked()  # what ended with the runs has let go of them
         gc.collect()
         return Work(tasks, calls, sys.getallocatedblocks() - before)
 

@@ -215,6 +215,7 @@ class Committer:
                 await self._write(batch)
                 self._writing = None
                 await batch.end_in_turns()
+                del batch  # or a kernel with nothing to do would hold the runs that were in it (tests/test_budget.py)
                 await checkpoint()
         finally:
             # A second Ctrl-C, or an event loop that is torn down, ends this task wherever it is. Whoever waits for

@@ -175,8 +175,9 @@ class Children:
     async def close(self) -> None:
         """End the guardian, and with it every child that still runs. The liveness fd may be let go of afterwards."""
         self._closed = True
-        with anyio.CancelScope(shield=True):
-            await _in_thread(self._guardian.leave)
+        if self._guardian.pid is not None:
+            with anyio.CancelScope(shield=True):
+                await _in_thread(self._guardian.leave)
 
     def close_in_child(self) -> None:
         """Let go of the guardian in a forked child."""
