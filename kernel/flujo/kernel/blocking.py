@@ -18,10 +18,12 @@ asyncio does on a second Ctrl-C, whatever keeps the kernel from closing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from . import api
 from .durations import Duration
@@ -34,11 +36,12 @@ from .ownership.many_runs import NewRun
 from .ownership.starting import Inputs, RunOptions, StartOptions
 from .store.records import StoredDefinition
 
-__all__ = ["BlockingRuns", "Kernel", "LoopThread", "RunHandle", "Stream", "made_as", "waiting"]
+__all__ = ["BlockingRuns", "Kernel", "LoopThread", "RunHandle", "Stream", "made_as", "singly", "streaming", "waiting"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+Item_co = TypeVar("Item_co", covariant=True)
 
 
 class _Facade(Protocol):
@@ -71,12 +74,15 @@ def _waiting_for_run(
     return call
 
 
-def _streaming(
-    method: Callable[Concatenate[Any, P], AsyncGenerator[T, None]],
+def streaming(
+    method: Callable[Concatenate[Any, P], AsyncGenerator[T, None]], batches: Callable[[Any], Callable[..., Any]]
 ) -> Callable[Concatenate[Any, P], Stream[T]]:
+    """Return a method that hands out what this one of the target yields. `batches` gives what yields the same in
+    batches: one at a time would wake two threads for each."""
+
     @wraps(method)
     def call(self: _Facade, /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]:
-        return Stream(self._thread, partial(getattr(self._target, method.__name__), *args, **kwargs))
+        return Stream(self._thread, partial(batches(self._target), *args, **kwargs))
 
     return call
 
@@ -92,27 +98,56 @@ def made_as(
     return declare
 
 
+class _Batch(Protocol[Item_co]):
+    """Some of what a watch yields."""
+
+    @property
+    def events(self) -> Sequence[Item_co]: ...
+
+
+class _Single(NamedTuple, Generic[T]):
+    """What is handed out as it comes."""
+
+    events: tuple[T]
+
+
+def singly(watch: Callable[P, AsyncGenerator[T, None]]) -> Callable[P, AsyncGenerator[_Single[T], None]]:
+    """Return a function that yields what this one does in batches of one."""
+
+    async def call(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[_Single[T], None]:
+        async with aclosing(watch(*args, **kwargs)) as pieces:
+            async for each in pieces:
+                yield _Single((each,))
+
+    return call
+
+
 class Stream(Iterator[T]):
     """The events of a run, one after the other, as they are committed. Close it, or use it in a `with`, when you leave
     early. After a Ctrl-C it goes on with the next event."""
 
-    def __init__(self, thread: LoopThread, watch: Callable[[], AsyncGenerator[T, None]]) -> None:
+    def __init__(self, thread: LoopThread, watch: Callable[[], AsyncGenerator[_Batch[T], None]]) -> None:
         self._thread = thread
         self._watch = thread.call("watch", partial(_made, watch))
         self._next = thread.kept("watch", self._advance)
+        self._here: deque[T] = deque()  # what came with the last batch, and was not asked for yet
 
-    async def _advance(self) -> tuple[T] | None:
-        async for each in self._watch:
-            return (each,)
-        return None
+    async def _advance(self) -> Sequence[T]:
+        async for batch in self._watch:
+            if batch.events:
+                return batch.events
+        return ()
 
     def __next__(self) -> T:
-        if (found := self._next()) is None:
+        if not self._here:
+            self._here.extend(self._next())
+        if not self._here:
             raise StopIteration
-        return found[0]
+        return self._here.popleft()
 
     def close(self) -> None:
         """End it; nothing to do if it has ended."""
+        self._here.clear()
         self._next.forget()
         self._thread.call("close", self._watch.aclose)
 
@@ -125,7 +160,7 @@ class Stream(Iterator[T]):
         self.close()
 
 
-async def _made(watch: Callable[[], AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+async def _made(watch: Callable[[], AsyncGenerator[_Batch[T], None]]) -> AsyncGenerator[_Batch[T], None]:
     return watch()
 
 
@@ -164,7 +199,7 @@ class RunHandle(Generic[Result_co]):
         """Return the run once it is final or paused; raises WaitTimedOutError when it is not in time."""
         return self._thread.ended(self.run_id, self._target.wait, timeout)
 
-    watch = _streaming(api.RunHandle.watch)
+    watch = streaming(api.RunHandle.watch, lambda run: partial(run.runs.watch_batches, run.run_id))
     inspect = waiting(api.RunHandle.inspect)
     signal = waiting(api.RunHandle.signal)
     cancel = waiting(api.RunHandle.cancel)
@@ -241,8 +276,8 @@ class BlockingRuns:
     resume = _waiting_for_run(api.Runs.resume)
     unpause = _waiting_for_run(api.Runs.unpause)
     fork = _waiting_for_run(api.Runs.fork)
-    watch = _streaming(api.Runs.watch)
-    watch_runs = _streaming(api.Runs.watch_runs)
+    watch = streaming(api.Runs.watch, lambda runs: runs.watch_batches)
+    watch_runs = streaming(api.Runs.watch_runs, lambda runs: runs.watch_runs_batches)
     inspect = waiting(api.Runs.inspect)
     summary = waiting(api.Runs.summary)
     explain = waiting(api.Runs.explain)
@@ -308,5 +343,5 @@ class Kernel(BlockingRuns):
     stored_workflows = waiting(AsyncKernel.stored_workflows)
     find_workflow = waiting(AsyncKernel.find_workflow)
     look = waiting(AsyncKernel.look)
-    watch_batches = _streaming(AsyncKernel.watch_batches)
-    watch_runs_batches = _streaming(AsyncKernel.watch_runs_batches)
+    watch_batches = streaming(AsyncKernel.watch_batches, lambda kernel: singly(kernel.watch_batches))
+    watch_runs_batches = streaming(AsyncKernel.watch_runs_batches, lambda kernel: singly(kernel.watch_runs_batches))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flujo.kernel.blocking import BlockingRuns, LoopThread, RunHandle, Stream, made_as, waiting
+from flujo.kernel.blocking import BlockingRuns, LoopThread, RunHandle, Stream, made_as, singly, streaming, waiting
 
 from .client import Client as AsyncClient
 
@@ -28,6 +28,8 @@ class Client(BlockingRuns):
         self._target: AsyncClient = AsyncClient(*args, **kwargs)
         self._thread = LoopThread(self._target, f"client of {self._target.url}")
 
+    watch_batches = streaming(AsyncClient.watch_batches, lambda client: singly(client.watch_batches))
+    watch_runs_batches = streaming(AsyncClient.watch_runs_batches, lambda client: singly(client.watch_runs_batches))
     info = waiting(AsyncClient.info)
     export_run = waiting(AsyncClient.export_run)
     import_run = waiting(AsyncClient.import_run)

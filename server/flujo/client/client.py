@@ -20,6 +20,7 @@ from flujo.kernel.api import (
     CancelOutcome,
     Delivery,
     Explanation,
+    Followed,
     Fork,
     ForkOptions,
     LogChoice,
@@ -97,7 +98,7 @@ from .reconnecting import (
 from .server_info import ServerInfo as ServerInfo
 from .server_info import from_info
 from .store_keeping import Opened, StoreKeeping
-from .watching import RunsWatch
+from .watching import EventBatch, RunsWatch, in_parts, needs_fetching
 from .wire.events import from_event, payloads_of
 from .wire.filters import to_filter, to_order, to_watch_filter
 from .wire.logs import from_log_line
@@ -354,6 +355,15 @@ class Client(ManyRuns, StoreKeeping):
         """Yield events as Kernel.watch does, also across restarts of the server.
 
         Raises ServerUnreachableError when no server answers again in time."""
+        async with aclosing(self.watch_batches(run_id, after_seq, uid=uid)) as batches:
+            async for batch in batches:
+                for event in batch.events:
+                    yield event
+
+    async def watch_batches(
+        self, run_id: str, after_seq: int = 0, *, uid: str | None = None
+    ) -> AsyncGenerator[EventBatch, None]:
+        """Yield the same in the batches in which they come; what has to be fetched apart is one by itself."""
         deadline = ReconnectDeadline(self._reconnect_seconds)
         check_after_seq(after_seq)
         uid = await self._uid_for(run_id, after_seq, uid)
@@ -371,9 +381,10 @@ class Client(ManyRuns, StoreKeeping):
                                 uid, store = message.header.run.uid, message.header.store_id
                                 silence = silence_seconds(message.header)
                             case "events":
-                                for event in message.events.events:
-                                    yield await self._event(run_id, uid or "", event)
-                                    after_seq = event.seq
+                                for part in in_parts(message.events.events, needs_fetching):
+                                    found = [await self._event(run_id, uid or "", event) for event in part]
+                                    yield EventBatch(found)
+                                    after_seq = found[-1].seq
                             case "end":
                                 return
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
@@ -395,6 +406,21 @@ class Client(ManyRuns, StoreKeeping):
         """Yield the events of runs as Kernel.watch_runs does, also across restarts of the server.
 
         Raises ServerUnreachableError when no server answers again in time."""
+        batches = self.watch_runs_batches(cursor, from_now=from_now, types=types, **wanted)
+        async with aclosing(batches):
+            async for batch in batches:
+                for event in batch.events:
+                    yield event
+
+    async def watch_runs_batches(
+        self,
+        cursor: str | None = None,
+        *,
+        from_now: bool = False,
+        types: Sequence[str] = (),
+        **wanted: Unpack[WatchQuery],
+    ) -> AsyncGenerator[Followed, None]:
+        """Yield the same in the batches in which they come; what has to be fetched apart is one by itself."""
         deadline = ReconnectDeadline(self._reconnect_seconds)
         request = run_service_pb2.WatchRunsRequest(
             filter=to_watch_filter(wanted), cursor=_text("cursor", cursor), from_now=from_now, types=check_types(types)
@@ -403,9 +429,9 @@ class Client(ManyRuns, StoreKeeping):
         while True:
             calls = self._calls
             try:
-                async with aclosing(watch.events(calls, self._runs.WatchRuns, deadline)) as events:
-                    async for event in events:
-                        yield event
+                async with aclosing(watch.batches(calls, self._runs.WatchRuns, deadline)) as batches:
+                    async for batch in batches:
+                        yield batch
             except GONE as error:
                 gone = error
             if isinstance(gone, SilentError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from flujo.kernel.api import RunEvent
+from flujo.kernel.api import Followed, RunEvent
 from flujo.kernel.errors import RunNotFoundError, RunReplacedError, ServerUnreachableError
 from flujo.kernel.events import Event
 from flujo.v1 import event_pb2, run_service_pb2
@@ -13,6 +13,37 @@ from flujo.v1 import event_pb2, run_service_pb2
 from .addresses import ServerAddress
 from .calls import Calls
 from .reconnecting import SILENCE_SECONDS, ReconnectDeadline, next_message, silence_seconds
+from .wire.events import payloads_of
+
+Each = TypeVar("Each")
+
+
+class EventBatch(NamedTuple):
+    """Some events of a run, in order."""
+
+    events: Sequence[Event]
+
+
+def in_parts(messages: Sequence[Each], stands_alone: Callable[[Each], bool]) -> Iterator[Sequence[Each]]:
+    """Yield the messages of a batch in order, in as few parts as possible; one that stands alone is a part by itself,
+    so that no more than one of them is held at a time."""
+    part: list[Each] = []
+    for message in messages:
+        if stands_alone(message):
+            if part:
+                yield part
+            yield [message]
+            part = []
+        else:
+            part.append(message)
+    if part:
+        yield part
+
+
+def needs_fetching(message: event_pb2.Event) -> bool:
+    """True if values of an event have not come along."""
+    return message.cut or any(each.WhichOneof("content") == "reference" for each in payloads_of(message))
+
 
 ReadEvent = Callable[[str, str, event_pb2.Event], Awaitable[Event]]
 """Returns the event in a message of the run of an id and uid, with the values that did not come along."""
@@ -29,9 +60,9 @@ class RunsWatch:
         self._read_event = read_event
         self._silence = SILENCE_SECONDS
 
-    async def events(self, calls: Calls, method: Any, deadline: ReconnectDeadline) -> AsyncGenerator[RunEvent, None]:
+    async def batches(self, calls: Calls, method: Any, deadline: ReconnectDeadline) -> AsyncGenerator[Followed, None]:
         """Yield events until the connection breaks; raises what it broke by. The next call goes on behind the last
-        event that was handed out."""
+        batch that was handed out."""
         async with calls.stream(method, self._request) as messages:
             while (message := await next_message(messages, self._silence, self._address)) is not None:
                 deadline.renew()
@@ -42,10 +73,10 @@ class RunsWatch:
                     case "bookmark":
                         self._go_on_behind(message.bookmark.cursor)
                     case "events":
-                        for each in message.events.events:
-                            if (event := await self._whole(each)) is not None:
-                                yield event
-                            self._go_on_behind(each.cursor)
+                        for part in in_parts(message.events.events, lambda each: needs_fetching(each.event)):
+                            read = [await self._whole(each) for each in part]
+                            yield Followed([event for event in read if event is not None], part[-1].cursor)
+                            self._go_on_behind(part[-1].cursor)
                         self._go_on_behind(message.events.cursor)
         raise ServerUnreachableError(self._address.text, "the stream ended")
 
