@@ -382,9 +382,11 @@ class Client(ManyRuns, StoreKeeping):
                                 silence = silence_seconds(message.header)
                             case "events":
                                 for part in in_parts(message.events.events, needs_fetching):
-                                    found = [await self._event(run_id, uid or "", event) for event in part]
-                                    yield EventBatch(found)
-                                    after_seq = found[-1].seq
+                                    if len(part) == 1:
+                                        yield EventBatch([await self._event(run_id, uid or "", part[0])])
+                                    else:
+                                        yield EventBatch([from_event(event) for event in part])
+                                    after_seq = part[-1].seq
                             case "end":
                                 return
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
@@ -627,6 +629,8 @@ class Client(ManyRuns, StoreKeeping):
                 return steps
 
     async def _event(self, run_id: str, uid: str, message: event_pb2.Event) -> Event:
+        if not needs_fetching(message):
+            return from_event(message)
         for payload in payloads_of(message):
             await self._fetch(run_id, uid, payload)
         whole = await self._read(run_id, uid, message.seq, PAYLOAD_PART_FACT) if message.cut else None

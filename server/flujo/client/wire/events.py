@@ -7,7 +7,7 @@ and a field that holds None is absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -194,7 +194,16 @@ def recorded_fact(event: Event) -> str:
 def payloads_of(message: event_pb2.Event) -> Iterator[Payload]:
     """Yield the payloads in the message of an event, to be read or replaced."""
     chosen = message.WhichOneof("fact")
-    if chosen is not None:
-        for _, value in getattr(message, chosen).ListFields():
-            if isinstance(value, Payload):
-                yield value
+    if chosen is not None and (fields := _payload_fields(chosen)):
+        fact = getattr(message, chosen)
+        for field in fields:
+            if fact.HasField(field):
+                yield getattr(fact, field)
+
+
+@cache
+def _payload_fields(chosen: str) -> Sequence[str]:
+    """Return the fields of a fact in the message of an event that are payloads."""
+    fact = event_pb2.Event.DESCRIPTOR.fields_by_name[chosen].message_type
+    assert fact is not None
+    return [field.name for field in fact.fields if field.message_type is Payload.DESCRIPTOR and not field.is_repeated]
