@@ -45,6 +45,33 @@ async def test_commands_are_killed_once_nobody_renews(tmp_path: Path, fifo: Fifo
     await children.close()
 
 
+async def test_all_commands_of_a_late_kernel_are_known_to_be_killed(tmp_path: Path, fifo: Fifo) -> None:
+    """Whichever end is seen first, and although nobody renews meanwhile; what begins then does not begin at all."""
+    children = Children(certain_seconds=HOUR)
+    ended: list[Finished] = []
+
+    async def run(*command: str) -> None:
+        ended.append(await children.run(command, cwd=tmp_path, env=ENV))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(run, *held(fifo))
+            await fifo.line()
+        children.renew(0.0)
+        await anyio.to_thread.run_sync(fifo.wait_for_the_end)
+        with anyio.fail_after(20):
+            await children.wait_late()
+        tasks.start_soon(run, "touch", str(tmp_path / "begun"))
+        with anyio.fail_after(20):
+            await children.wait_late()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+
+    assert ended == []
+    assert not (tmp_path / "begun").exists()
+    await children.close()
+
+
 async def test_a_kernel_that_was_late_can_run_commands_again(tmp_path: Path, fifo: Fifo) -> None:
     """Once that is renewed another guardian guards them."""
     children = Children(certain_seconds=HOUR)

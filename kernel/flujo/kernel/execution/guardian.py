@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from . import dead_mans_switch, leftovers
@@ -90,16 +90,24 @@ class Guardian:
         """Return the process id of the shell, None while there is none."""
         return None if self._post is None else self._post.processes[-1].pid
 
-    def register(self, group: int, word: str) -> None:
-        """Have a command killed, if it comes to that."""
-        self._commands.add(f"{group}:{word}")
-        self._tell(f"+{group}:{word}\n")
+    def register(self, group: int, word: str) -> bool:
+        """Have a command killed, if it comes to that; False if it has come to that: nobody guards the command, which
+        is not to begin."""
+        command = f"{group}:{word}"
+        if self._good_until is not None and dead_mans_switch.now() >= self._good_until:
+            self._note_deaths({command})
+            return False
+        told = self._tell(f"+{command}\n")
+        self._commands.add(command)
+        return told or self._has_left or self._begin()
 
     def forget(self, group: int, word: str) -> bool:
         """A command has ended; return whether it has because this process was late."""
         command = f"{group}:{word}"
+        told = self._tell(f"-{command}\n")
         self._commands.discard(command)
-        self._tell(f"-{command}\n", command)
+        if not told and self._commands and not self._has_left:
+            self._begin()
         was_late = command in self._killed
         self._killed.discard(command)
         return was_late
@@ -107,8 +115,7 @@ class Guardian:
     def renew(self, good_until: float) -> None:
         """Act at this instant, and no earlier."""
         self._good_until = good_until
-        if self._post is not None:
-            self._tell(f"{dead_mans_switch.RENEWED.decode()}{good_until!r}\n")
+        self._tell(f"{dead_mans_switch.RENEWED.decode()}{good_until!r}\n")
 
     def leave(self) -> None:
         """Kill what still runs, and guard nothing from now on. Blocks until nothing of it is alive."""
@@ -127,31 +134,32 @@ class Guardian:
         post, self._post = self._post, None
         return post
 
-    def _tell(self, line: str, also: str | None = None) -> None:
-        """Write a line; a missing or dead guardian is replaced by one that knows of all commands. What a dead one was
-        told of is dead where it had a deadline, and so is the command `also`, of which it is told now."""
-        if self._has_left:
-            return
-        if self._post is not None:
-            try:
-                self._post.tell(line)
-            except BrokenPipeError:
-                self._post.leave()
-                self._post = None
-                self._note_deaths(also)
-            else:
-                return
-        if self._commands:
-            self._post = self._begin()
-            for command in self._commands:
-                self._post.tell(f"+{command}\n")
+    def _tell(self, line: str) -> bool:
+        """Write a line; False if nobody is there to read it. One that has ended has killed what it guarded if it had a
+        deadline; without one somebody else has ended it, and its commands go on."""
+        if self._post is None:
+            return False
+        try:
+            self._post.tell(line)
+        except BrokenPipeError:
+            self._post.leave()
+            self._post = None
+            if self._good_until is not None:
+                self._note_deaths(self._commands)
+                self._commands = set()
+            return False
+        return True
 
-    def _note_deaths(self, also: str | None) -> None:
-        if self._good_until is not None:
-            self._killed |= self._commands if also is None else {*self._commands, also}
-            self._acted()
+    def _note_deaths(self, commands: Set[str]) -> None:
+        self._killed |= commands
+        self._acted()
 
-    def _begin(self) -> _Post:
+    def _begin(self) -> bool:
+        """Have a new one guard all commands; False if that is too late for them."""
+        self._post = self._start()
+        return all(self._tell(f"+{command}\n") for command in tuple(self._commands))
+
+    def _start(self) -> _Post:
         python = sys.executable or ""
         pipe, shell = _reading(
             ["/bin/sh", "-c", _SCRIPT, "sh", python, leftovers.__file__],

@@ -145,12 +145,12 @@ class Children:
             stack.callback(process.close)
             for end in theirs:
                 end.close()
+            out = _Reader("stdout", stdout.fd, output_limit, on_output)
+            err = _Reader("stderr", stderr.fd, output_limit, on_output)
+            feed = _Writer(stdin, b"\n" + input, more_input)
             try:
-                self._guardian.register(process.pid, word)
-                out = _Reader("stdout", stdout.fd, output_limit, on_output)
-                err = _Reader("stderr", stderr.fd, output_limit, on_output)
-                feed = _Writer(stdin, b"\n" + input, more_input)
-                await _run_to_the_end(process, feed, (out, err), grace_seconds, stop_signal)
+                if self._guardian.register(process.pid, word):
+                    await _run_to_the_end(process, feed, (out, err), grace_seconds, stop_signal)
             finally:
                 with anyio.CancelScope(shield=True):
                     await process.end_all()
