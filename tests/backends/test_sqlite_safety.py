@@ -1199,3 +1199,32 @@ async def test_a_cancellation_before_there_is_a_thread_ends_at_once() -> None:
 
     assert scope.cancelled_caught
     assert begun == []
+
+
+async def test_a_look_at_rows_in_no_order_comes_to_an_end(path: Path, open_store: Open) -> None:
+    """A page whose keys run backwards, as one changed byte can make them: each slice led back to its own beginning."""
+    store = await open_store("before")
+    await create(store, *(creation(f"run{number}", owner=None) for number in range(50)))
+    await store.close()
+    _turn_last_page_around(path, "events")
+
+    reader = await open_store(None)
+    with anyio.fail_after(30):
+        found = await reader.integrity()
+
+    assert any("out of order" in problem.text for problem in found)
+
+
+def _turn_last_page_around(path: Path, table: str) -> None:
+    """Have the last page of a table list its rows backwards (https://sqlite.org/fileformat2.html, section 1.6)."""
+    with closing(sqlite3.connect(path)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [table]).fetchone()
+    data = bytearray(path.read_bytes())
+    while data[start := (page - 1) * size] == 0x05:  # an inner page: its last child
+        page = int.from_bytes(data[start + 8 : start + 12], "big")
+    assert data[start] == 0x0D
+    count = int.from_bytes(data[start + 3 : start + 5], "big")
+    places = [data[start + 8 + 2 * n : start + 10 + 2 * n] for n in range(count)]
+    data[start + 8 : start + 8 + 2 * count] = b"".join(reversed(places))
+    path.write_bytes(data)

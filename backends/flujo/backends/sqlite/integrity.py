@@ -148,9 +148,11 @@ def _rows(query: str, connection: sqlite3.Connection, stop: Cancellation) -> Ite
     while rows := connection.execute(query, (after, SLICE_ROWS)).fetchall():
         if stop():
             raise Stopped
-        for key, *row in rows:
-            yield row
-            after = key
+        yield from (row for _, *row in rows)
+        last = max(key for key, *_ in rows)
+        if last <= after:  # a damaged page hands out keys in no order, again and again; SQLite's own look names it
+            return
+        after = last
 
 
 def _judge_summary(*row: Any) -> Problem | None:
