@@ -11,40 +11,21 @@ durable, a client whether what was acknowledged is."""
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import anyio
 
 from flujo.kernel import Event, current_attempt, events
-from flujo.kernel.backend import (
-    Change,
-    Commit,
-    Due,
-    FleetLimit,
-    Order,
-    Page,
-    Posted,
-    Problem,
-    Refused,
-    Removal,
-    Request,
-    RunFilter,
-    RunSummary,
-    SlotRequest,
-    Slots,
-    StateBackend,
-    StoredDefinition,
-    WorkflowStats,
-)
+from flujo.kernel.backend import Commit, Refused, Removal, RunFilter, RunSummary
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import StoreError
 from flujo.kernel.events import AttemptFailed, EventRow, StepStarted
+from flujo.kernel.testing.relays import RelayBackend
 
 from .clock import SimulatedClock
 from .flow import Cancellable, Stay
@@ -372,15 +353,22 @@ def enter_life(life: Life) -> None:
     _life.set(life)
 
 
-class LifeBackend(StateBackend):
+READS = {
+    *("load", "read_events", "requests", "read_runs", "list", "due", "count", "stats", "changes", "last_position"),
+    *("take", "paused_with", "get_definition", "get_workflow", "stored_workflows", "is_alive", "members"),
+    *("fleet_limits", "open", "identity", "integrity", "integrity_beside_runs", "backup", "details"),
+}
+"""The calls that change nothing in the store, beside those that wait for something. Each other one is a write, which a
+life may die before or behind; a call that the port gets is one until it stands here."""
+
+
+class LifeBackend(RelayBackend):
     """The handle of one life: counts its writes, and refuses everything once that life is dead."""
 
     def __init__(self, life: Life, store: Store) -> None:
+        super().__init__(store.open())
         self._life = life
         self._store = store
-        self.inner = store.open()
-        self.url = self.inner.url
-        self.capabilities = self.inner.capabilities
 
     def kill(self) -> None:
         """Die with the process."""
@@ -391,37 +379,46 @@ class LifeBackend(StateBackend):
         if self._life.dead:
             raise StoreError(self.url, "its process was killed")
 
-    async def open(self, owner: str | None) -> None:
+    async def relay(self, name: str, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the call of this name, or not."""
+        if name == "close":  # the operating system closes what a dead process has open
+            return await call()
+        if name not in READS and not name.startswith("wait_for_"):
+            return await self._life.write(call)
         await self._life.enter()
-        await self.inner.open(owner)
+        return await call()
 
     async def close(self) -> None:
         self._life.gives_up = True
-        await self.inner.close()
+        await super().close()
 
     async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
         return await self._life.append(commits)
 
-    async def claim(self, run_id: str) -> RunSummary:
-        async def claim() -> RunSummary:
-            claimed = await self.inner.claim(run_id)
-            self._life.claimed([claimed])
-            return claimed
-
-        return await self._life.write(claim)
-
-    async def wait_for_dead_owners(self) -> Sequence[str]:
-        return await self.inner.wait_for_dead_owners()
-
-    async def claim_idle(
-        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
-    ) -> Sequence[RunSummary]:
+    async def _claim(self, call: Callable[[], Awaitable[Sequence[RunSummary]]]) -> Sequence[RunSummary]:
         async def claim() -> Sequence[RunSummary]:
-            claimed = await self.inner.claim_idle(statuses, workflows, limit, owner=owner)
+            claimed = await call()
             self._life.claimed(claimed)
             return claimed
 
         return await self._life.write(claim)
+
+    async def claim(self, run_id: str) -> RunSummary:
+        async def claim() -> Sequence[RunSummary]:
+            return [await self.inner.claim(run_id)]
+
+        (claimed,) = await self._claim(claim)
+        return claimed
+
+    async def claim_idle(
+        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
+    ) -> Sequence[RunSummary]:
+        return await self._claim(lambda: self.inner.claim_idle(statuses, workflows, limit, owner=owner))
+
+    async def claim_share(
+        self, statuses: Sequence[str], workflows: Sequence[str], room: int, unfit: Mapping[str, int]
+    ) -> Sequence[RunSummary]:
+        return await self._claim(lambda: self.inner.claim_share(statuses, workflows, room, unfit))
 
     async def release(self, uids: Sequence[str] | None) -> None:
         async def release() -> None:
@@ -439,92 +436,3 @@ class LifeBackend(StateBackend):
             return fits and summary.status in filter.statuses and not dry_run
 
         return await self._life.remove(lambda: self.inner.prune(filter, limit=limit, dry_run=dry_run), is_asked_for)
-
-    async def post(self, run_id: str, request: Request) -> RunSummary:
-        return await self._life.write(lambda: self.inner.post(run_id, request))
-
-    async def take(self) -> Sequence[Posted]:
-        await self._life.enter()
-        return await self.inner.take()
-
-    async def wait_for_posts(self) -> None:
-        await self._life.enter()
-        await self.inner.wait_for_posts()
-
-    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
-        await self._life.enter()
-        return await self.inner.set_fleet_limit(name, slots)
-
-    async def fleet_limits(self) -> Sequence[FleetLimit]:
-        await self._life.enter()
-        return await self.inner.fleet_limits()
-
-    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
-        await self._life.enter()
-        return await self.inner.exchange_slots(asked, given_back)
-
-    async def wait_for_slots(self) -> bool:
-        await self._life.enter()
-        return await self.inner.wait_for_slots()
-
-    async def load(self, run_id: str) -> RunSummary:
-        await self._life.enter()
-        return await self.inner.load(run_id)
-
-    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
-        await self._life.enter()
-        return await self.inner.read_events(run_id, uid, after_seq, limit)
-
-    async def identity(self) -> str:
-        await self._life.enter()
-        return await self.inner.identity()
-
-    async def last_position(self) -> int:
-        await self._life.enter()
-        return await self.inner.last_position()
-
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        await self._life.enter()
-        return await self.inner.changes(after, limit)
-
-    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
-        await self._life.enter()
-        return await self.inner.requests(run_id, uid)
-
-    async def list(
-        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
-    ) -> Page:
-        await self._life.enter()
-        return await self.inner.list(filter, order=order, limit=limit, page=page)
-
-    async def due(self, instant: int, limit: int) -> Due:
-        await self._life.enter()
-        return await self.inner.due(instant, limit)
-
-    async def count(self, filter: RunFilter) -> int:
-        await self._life.enter()
-        return await self.inner.count(filter)
-
-    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
-        await self._life.enter()
-        return await self.inner.stats(since, workflow=workflow)
-
-    async def is_alive(self, owner: str) -> bool:
-        await self._life.enter()
-        return await self.inner.is_alive(owner)
-
-    async def get_definition(self, digest: str) -> StoredDefinition:
-        await self._life.enter()
-        return await self.inner.get_definition(digest)
-
-    async def integrity(self) -> Sequence[Problem]:
-        await self._life.enter()
-        return await self.inner.integrity()
-
-    async def backup(self, target: Path) -> int:
-        await self._life.enter()
-        return await self.inner.backup(target)
-
-    async def details(self) -> Mapping[str, Any]:
-        await self._life.enter()
-        return await self.inner.details()

@@ -9,39 +9,20 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
 
 from flujo.kernel.api import RunHandle
-from flujo.kernel.backend import (
-    Change,
-    Commit,
-    Due,
-    FleetLimit,
-    Order,
-    Page,
-    Posted,
-    Problem,
-    Refused,
-    Removal,
-    Request,
-    RunFilter,
-    RunSummary,
-    SlotRequest,
-    Slots,
-    StateBackend,
-    StoredDefinition,
-    WorkflowStats,
-)
+from flujo.kernel.backend import Commit, Refused, StateBackend
 from flujo.kernel.errors import FlujoError, RunFinishedError, StoreError
 from flujo.kernel.events import EventRow
 from flujo.kernel.kernel import Kernel
 from flujo.kernel.programs import Workflow
 
+from .relays import RelayBackend, Result
 from .virtual import Loop, VirtualClock, run_virtually
 
 RUN_ID = "run"
@@ -209,151 +190,35 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class MortalBackend(StateBackend):
+class MortalBackend(RelayBackend):
     """A handle on a store that dies, as its process would, right behind its n-th commit: from then on nothing reaches
     the store, and everything within `life` is cancelled."""
 
     def __init__(self, inner: StateBackend, crash_behind: int | None, checkpoints: list[str]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._crash_behind = crash_behind
         self._checkpoints = checkpoints
         self.is_dead = False
         self.life = anyio.CancelScope()
-        self.url = inner.url
-        self.path = inner.path
-        self.capabilities = inner.capabilities
 
     def _require_alive(self) -> None:
         if self.is_dead:
             raise StoreError(self.url, "its process was killed")
 
+    async def relay(self, name: str, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Do the call of this name, unless the process is dead. What a dead one has open is closed."""
+        if name != "close":
+            self._require_alive()
+        return await call()
+
     async def append(self, commits: Sequence[Commit]) -> dict[str, Refused]:
-        self._require_alive()
-        refused = await self._inner.append(commits)
+        refused: dict[str, Refused] = await super().append(commits)
         self._checkpoints.append(", ".join(_told(row) for commit in commits for row in commit.rows))
         if len(self._checkpoints) == self._crash_behind:
             self.is_dead = True
             self.life.cancel()
             self._require_alive()
         return refused
-
-    async def open(self, owner: str | None) -> None:
-        await self._inner.open(owner)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    async def claim(self, run_id: str) -> RunSummary:
-        self._require_alive()
-        return await self._inner.claim(run_id)
-
-    async def claim_idle(
-        self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
-    ) -> Sequence[RunSummary]:
-        self._require_alive()
-        return await self._inner.claim_idle(statuses, workflows, limit, owner=owner)
-
-    async def release(self, uids: Sequence[str] | None) -> None:
-        self._require_alive()
-        await self._inner.release(uids)
-
-    async def delete(self, run_id: str, uid: str) -> None:
-        self._require_alive()
-        await self._inner.delete(run_id, uid)
-
-    async def prune(self, filter: RunFilter, *, limit: int, dry_run: bool) -> Removal:
-        self._require_alive()
-        return await self._inner.prune(filter, limit=limit, dry_run=dry_run)
-
-    async def post(self, run_id: str, request: Request) -> RunSummary:
-        self._require_alive()
-        return await self._inner.post(run_id, request)
-
-    async def take(self) -> Sequence[Posted]:
-        self._require_alive()
-        return await self._inner.take()
-
-    async def wait_for_posts(self) -> None:
-        self._require_alive()
-        await self._inner.wait_for_posts()
-
-    async def set_fleet_limit(self, name: str, slots: int | None) -> int | None:
-        self._require_alive()
-        return await self._inner.set_fleet_limit(name, slots)
-
-    async def fleet_limits(self) -> Sequence[FleetLimit]:
-        self._require_alive()
-        return await self._inner.fleet_limits()
-
-    async def exchange_slots(self, asked: Sequence[SlotRequest], given_back: Collection[int]) -> Slots:
-        self._require_alive()
-        return await self._inner.exchange_slots(asked, given_back)
-
-    async def wait_for_slots(self) -> bool:
-        self._require_alive()
-        return await self._inner.wait_for_slots()
-
-    async def load(self, run_id: str) -> RunSummary:
-        self._require_alive()
-        return await self._inner.load(run_id)
-
-    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
-        self._require_alive()
-        return await self._inner.read_events(run_id, uid, after_seq, limit)
-
-    async def identity(self) -> str:
-        self._require_alive()
-        return await self._inner.identity()
-
-    async def last_position(self) -> int:
-        self._require_alive()
-        return await self._inner.last_position()
-
-    async def changes(self, after: int, limit: int) -> Sequence[Change]:
-        self._require_alive()
-        return await self._inner.changes(after, limit)
-
-    async def requests(self, run_id: str, uid: str) -> Sequence[Posted]:
-        self._require_alive()
-        return await self._inner.requests(run_id, uid)
-
-    async def list(
-        self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
-    ) -> Page:
-        self._require_alive()
-        return await self._inner.list(filter, order=order, limit=limit, page=page)
-
-    async def due(self, instant: int, limit: int) -> Due:
-        self._require_alive()
-        return await self._inner.due(instant, limit)
-
-    async def count(self, filter: RunFilter) -> int:
-        self._require_alive()
-        return await self._inner.count(filter)
-
-    async def stats(self, since: int, *, workflow: str | None = None) -> Sequence[WorkflowStats]:
-        self._require_alive()
-        return await self._inner.stats(since, workflow=workflow)
-
-    async def is_alive(self, owner: str) -> bool:
-        self._require_alive()
-        return await self._inner.is_alive(owner)
-
-    async def get_definition(self, digest: str) -> StoredDefinition:
-        self._require_alive()
-        return await self._inner.get_definition(digest)
-
-    async def integrity(self) -> Sequence[Problem]:
-        self._require_alive()
-        return await self._inner.integrity()
-
-    async def backup(self, target: Path) -> int:
-        self._require_alive()
-        return await self._inner.backup(target)
-
-    async def details(self) -> Mapping[str, Any]:
-        self._require_alive()
-        return await self._inner.details()
 
 
 def _told(row: EventRow) -> str:
