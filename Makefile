@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-clients bench-postgres bench-peers torture torture-disks torture-processes torture-requests torture-watches mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
+.PHONY: test-installs completion docs help setup demo test check fmt proto proto-release proto-clients clients bench bench-clients bench-postgres bench-peers torture torture-disks torture-processes torture-requests torture-watches torture-postgres mutations mutants schema-check test-newest test-lowest test-pooled test-proxies picture sbom clean
 PROTO_TOOLS := $(VENV)/proto-tools
 
 help: ## list the targets
@@ -74,9 +74,10 @@ bench: $(VENV)/.dev ## measure everything in about six minutes, and write it to 
 	$(BIN)/pip install --quiet --disable-pip-version-check uvloop
 	$(BIN)/python bench/everything.py $(ARGS)
 
-bench-postgres: $(VENV)/.dev ## the same on PostgreSQL: throughput, and what looks and listings cost beside a million runs
+bench-postgres: $(VENV)/.dev ## the same on PostgreSQL: throughput, what looks and listings cost beside a million runs, and pruning
 	$(BIN)/python bench/postgres.py
 	$(BIN)/python bench/postgres_history.py
+	$(BIN)/python bench/postgres_pruning.py
 
 bench-peers: $(VENV)/.dev ## do the same work on flujo and on other engines, from the package index: make bench-peers ARGS='--rounds 5'
 	$(BIN)/python bench/peers.py $(ARGS)
@@ -87,7 +88,7 @@ JOBS ?= 2
 torture: $(VENV)/.dev ## live through simulated crashes: make torture CRASHES=300000 SEED=1 JOBS=2
 	mkdir -p build
 	$(BIN)/python tests/simulation/torture.py --crashes $(CRASHES) --seed $(SEED) --jobs $(JOBS) --result build/torture.json
-	$(MAKE) torture-disks torture-processes torture-requests torture-watches
+	$(MAKE) torture-disks torture-processes torture-requests torture-watches torture-postgres
 
 KILLS ?= 300
 CUTS ?= 300
@@ -109,6 +110,11 @@ torture-watches: $(VENV)/.dev ## cut 50 watchers of 20 runs off twenty times eac
 	WATCHERS=50 RUNS=20 CUTS=20 $(BIN)/pytest -q tests/server/test_reconnects.py
 	KILLS=500 CLIENTS=16 $(BIN)/pytest -q tests/server/test_kills.py
 
+TAKEOVERS ?= 1000
+LARGE = RUNS=60 KILLS=10 LEASE=4 FILLINGS=5 DEATHS=10 CUTS=5 STRIDE=1 TAKEOVERS=$(TAKEOVERS)
+torture-postgres: $(VENV)/.dev ## let everything befall a fleet on PostgreSQL, many times, as root: make torture-postgres TAKEOVERS=1000
+	$(LARGE) $(BIN)/pytest -q --timeout 3600 tests/backends/test_postgres_faults.py
+
 MUTATIONS ?= 20000
 mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000
 	MUTATIONS=$(MUTATIONS) $(BIN)/python tests/suite.py --timeout 3600 tests/cli/test_mutated_definitions.py tests/workflows/test_mutations.py
@@ -126,7 +132,8 @@ schema-check: $(VENV)/.dev ## ask a real YAML language server, from npm, about t
 test-newest: ## run the tests on the newest Python and SQLite, in a Debian tree under build/, as root
 	tests/environments/newest.sh $(ARGS) $(TESTS)
 
-POOLED = tests/backends/test_conformance.py tests/backends/test_postgres.py tests/backends/test_postgres_fleet.py tests/cli/test_postgres.py
+POOLED = tests/backends/test_conformance.py tests/backends/test_postgres.py tests/backends/test_postgres_fleet.py tests/backends/test_postgres_faults.py \
+	tests/backends/test_postgres_limits.py tests/cli/test_postgres.py
 test-pooled: $(VENV)/.dev ## run the tests of the postgres backend through PgBouncer, which has to be installed
 	FLUJO_PGBOUNCER=$$(command -v pgbouncer) $(BIN)/python tests/suite.py -k postgres $(POOLED)
 

@@ -3,36 +3,23 @@ goes away."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
-from anyio.abc import SocketStream, TaskGroup, TaskStatus
 
 import postgres_server
-from faults.machine import small_disk
+from backends.fleets import bodies, fleet, patient, steps, until_waiting
 from flujo.backends import PostgresBackend
-from flujo.backends.postgres.connection import Connection
-from flujo.backends.postgres.url import parse
-from flujo.kernel import Context, Kernel, Observer, SystemClock, workflow
+from flujo.kernel import Context, Kernel, Observer, workflow
 from flujo.kernel.backend import RunFilter
 from flujo.kernel.checking import check
-from flujo.kernel.errors import StoreError, StoreLeaseLostError
 from flujo.kernel.outcomes import CancelOutcome, Delivery
 from flujo.kernel.state import RunStatus
 from kernel.execution.processes import Fifo, fifo
@@ -40,49 +27,6 @@ from kernel.execution.processes import Fifo, fifo
 __all__ = ["fifo"]
 
 PATIENCE_SECONDS = 60.0
-
-bodies: Counter[str] = Counter()
-"""How often the body of each step of each run has begun, by everybody in this process."""
-
-
-@workflow()
-async def steps(ctx: Context, name: str) -> str:
-    async def work() -> str:
-        bodies[f"{name}/{ctx_step}"] += 1
-        await anyio.sleep(0.02)
-        return "done"
-
-    for ctx_step in range(5):
-        await ctx.step(work, name=f"work{ctx_step}")
-    return name
-
-
-@workflow()
-async def patient(ctx: Context) -> object:
-    return await ctx.wait_signal("go")
-
-
-@workflow()
-async def twice(ctx: Context) -> list[object]:
-    first = await ctx.wait_signal("go")
-    return [first, await ctx.wait_signal("on")]
-
-
-at_work: list[str] = []
-most_at_work: list[int] = []
-
-
-@workflow()
-async def endless(ctx: Context) -> None:
-    async def work() -> None:
-        at_work.append("body")
-        most_at_work[:] = [max([len(at_work), *most_at_work])]
-        try:
-            await anyio.sleep_forever()
-        finally:
-            at_work.pop()
-
-    await ctx.step(work)
 
 
 @pytest.fixture
@@ -101,31 +45,10 @@ def url() -> str:
     return postgres_server.new_store()
 
 
-@asynccontextmanager
-async def fleet(url: str, number: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Kernel]]:
-    """Kernels on the same store, each as if on a host of its own."""
-    async with AsyncExitStack() as stack:
-        kernels: list[Kernel] = []
-        for place in range(number):
-            monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / f"host{place}"))
-            kernels.append(
-                await stack.enter_async_context(Kernel(PostgresBackend(url), [steps, patient, twice, gated, wordy]))
-            )
-        yield kernels
-
-
 async def until_started(kernel: Kernel, run_id: str) -> None:
     """Return once a step of a run has begun."""
     async for event in kernel.watch(run_id):
         if event.type == "step_started":
-            return
-
-
-async def until_waiting(kernel: Kernel, run_id: str, waits: int) -> None:
-    """Return once a run has begun to wait for so many signals."""
-    async for event in kernel.watch(run_id):
-        waits -= event.type == "step_waiting"
-        if waits == 0:
             return
 
 
@@ -179,55 +102,6 @@ async def test_the_details_name_the_kernels(url: str, tmp_path: Path, monkeypatc
     }
 
 
-@workflow()
-async def napping(ctx: Context) -> None:
-    await ctx.wait_signal("go")
-    await ctx.sleep(2)
-
-
-def skewed(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
-    """Let kernels that are made from now on find the clock of their host so far ahead."""
-    ahead = round(hours * 3600 * 10**9)
-
-    class Skewed(SystemClock):
-        def __init__(self) -> None:
-            super().__init__(wall=lambda: time.time_ns() + ahead)
-
-    monkeypatch.setattr("flujo.kernel.kernel.SystemClock", Skewed)
-
-
-async def test_the_clocks_of_hosts_may_be_wrong(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A nap that began on a host whose clock is an hour ahead, and goes on at one that is an hour behind, takes as long
-    as it is to; the journal tells the time of the server, and nothing in it goes back."""
-    async with AsyncExitStack() as stack:
-        kernels: list[Kernel] = []
-        for hours in (1, -1):
-            skewed(monkeypatch, hours)
-            monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / f"host{hours}"))
-            kernel = Kernel(PostgresBackend(url + "&lease=3"), [napping], recover=hours > 0)
-            kernels.append(await stack.enter_async_context(kernel))
-        ahead, behind = kernels
-        started_at = time.time_ns() // 1000
-        await ahead.start(napping, run_id="r")
-        await until_waiting(ahead, "r", 1)
-        await ahead.signal("r", "go")
-        await until_waiting(ahead, "r", 2)
-        summary = await ahead.backend.load("r")
-        await ahead.drain()
-        await behind.recover()
-        with anyio.fail_after(PATIENCE_SECONDS):
-            await behind.result("r")
-        ended_at = time.time_ns() // 1000
-        events = await behind.events("r")
-
-    instants = [event.at for event in events]
-    assert started_at - 1_000_000 < instants[0] <= instants[-1] < ended_at + 1_000_000
-    assert instants == sorted(instants)
-    assert summary.wake_at is not None
-    assert instants[-1] >= summary.wake_at
-    assert instants[-1] - summary.wake_at < PATIENCE_SECONDS * 1e6
-
-
 gate = anyio.Event()
 
 
@@ -248,7 +122,7 @@ async def test_a_kernel_that_drains_interrupts_nothing_and_keeps_nothing(
     ends where it has begun, once."""
     global gate
     gate = anyio.Event()
-    async with fleet(url + "&lease=3", 2, tmp_path, monkeypatch) as (draining, other):
+    async with fleet(url + "&lease=3", 2, tmp_path, monkeypatch, [patient, gated]) as (draining, other):
         for number in range(3):
             await draining.start(patient, run_id=f"p{number}")
             await until_waiting(draining, f"p{number}", 1)
@@ -393,278 +267,6 @@ async def _problems(kernel: Kernel) -> AsyncIterator[str]:
     found = await check(kernel.backend)
     for problem in found.findings:
         yield str(problem)
-
-
-async def sql(url: str, statement: str) -> None:
-    asking = await Connection.connect(parse(url))
-    try:
-        await asking.fetch(statement)
-    finally:
-        await asking.close()
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres_server.Server]:
-    """A server that a test may kill."""
-    with postgres_server.own_server() as server:
-        yield server
-
-
-async def test_a_server_that_is_killed_again_and_again_loses_nothing(
-    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All its processes die under load, three times: every run ends, every body has run once, no run has changed
-    hands."""
-    url = postgres_server.new_store("", base=own_server.url)
-    async with fleet(url, 2, tmp_path, monkeypatch) as kernels:
-        for number in range(20):
-            await kernels[number % 2].start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
-        for _ in range(3):
-            own_server.kill()
-            await anyio.to_thread.run_sync(own_server.start)
-            await anyio.sleep(0.05)
-        with anyio.fail_after(PATIENCE_SECONDS):
-            results = [await kernels[0].result(f"r{number}") for number in range(20)]
-        runs = (await kernels[0].backend.list(RunFilter(), limit=100)).runs
-        problems = [problem async for problem in _problems(kernels[1])]
-
-    assert results == [f"r{number}" for number in range(20)]
-    assert problems == []
-    assert {run.token for run in runs} == {1}
-    assert set(bodies.values()) == {1}
-
-
-@workflow()
-async def wordy(ctx: Context, name: str) -> str:
-    async def work() -> str:
-        bodies[f"{name}/{ctx_step}"] += 1
-        return name * 2000
-
-    for ctx_step in range(5):
-        await ctx.step(work, name=f"work{ctx_step}")
-    return name
-
-
-async def all_ended(kernel: Kernel, number: int) -> list[str]:
-    """What is wrong once so many runs have ended: with their results, their journals and the count of their bodies."""
-    with anyio.fail_after(PATIENCE_SECONDS):
-        results = [await kernel.result(f"r{each}") for each in range(number)]
-    runs = (await kernel.backend.list(RunFilter(), limit=1000)).runs
-    problems = [problem async for problem in _problems(kernel)]
-    problems += [] if results == [f"r{each}" for each in range(number)] else [f"results: {results}"]
-    problems += [f"{run.run_id} has changed hands" for run in runs if run.token != 1]
-    return problems + [f"the body {step} has run {count} times" for step, count in bodies.items() if count != 1]
-
-
-@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer")
-async def test_a_pooler_that_is_started_anew_loses_nothing(
-    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Three times under load: commits whose answers went with it are sent again and known again."""
-    pooler = postgres_server.Pooler(shutil.which("pgbouncer") or "", own_server)
-    pooler.start()
-    try:
-        async with fleet(postgres_server.new_store("", base=pooler.url), 2, tmp_path, monkeypatch) as kernels:
-            for number in range(20):
-                await kernels[number % 2].start(steps, {"name": f"r{number}"}, run_id=f"r{number}")
-            for _ in range(3):
-                pooler.stop()
-                await anyio.to_thread.run_sync(pooler.start)
-                await anyio.sleep(0.05)
-
-            assert await all_ended(kernels[0], 20) == []
-            assert all(reconnects(kernel) > 0 for kernel in kernels)
-    finally:
-        pooler.stop()
-
-
-def reconnects(kernel: Kernel) -> int:
-    """How often the connections of a kernel broke."""
-    backend = kernel.backend
-    assert isinstance(backend, PostgresBackend)
-    return backend._writer.reconnects + backend._reader.reconnects
-
-
-DISK_BYTES = 300 * 1024 * 1024
-
-
-@pytest.fixture
-def server_on_a_small_disk() -> Iterator[postgres_server.Server]:
-    """A server whose disk has no more than it needs, and what a test may fill."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        Path(folder).chmod(0o755)
-        with small_disk(Path(folder) / "disk", DISK_BYTES) as place:
-            place.chmod(0o755)
-            server = postgres_server.Server(place, {**postgres_server.SETTINGS, "max_wal_size": "64MB"})
-            try:
-                server.start()
-                yield server
-            finally:
-                server.stop()
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to mount a small disk")
-async def test_a_full_disk_stops_nothing_for_good(
-    server_on_a_small_disk: postgres_server.Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Commits are refused for want of space, and made once there is some: no run fails, and no body runs twice."""
-    filler = server_on_a_small_disk.folder / "filler"
-    url = postgres_server.new_store("", base=server_on_a_small_disk.url)
-    async with fleet(url, 1, tmp_path, monkeypatch) as (kernel,):
-        fill(filler)
-        async with anyio.create_task_group() as runs:
-            for number in range(40):
-                runs.start_soon(partial(kernel.run, wordy, {"name": f"r{number}"}, run_id=f"r{number}"))
-            with anyio.fail_after(PATIENCE_SECONDS):
-                while "No space left" not in caplog.text:  # noqa: ASYNC110 - the log tells nobody
-                    await anyio.sleep(0.02)
-            filler.unlink()
-
-        assert await all_ended(kernel, 40) == []
-
-
-def fill(filler: Path) -> None:
-    """Write until there is no space left on a disk."""
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"x" * 65536):
-            pass
-
-
-async def test_an_outage_of_three_leases_takes_no_run_away(
-    own_server: postgres_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bodies stop when a kernel cannot know any more whether it counts as alive; when the server is back each kernel
-    goes on with its own runs. The token of each is the one it had."""
-    url = postgres_server.new_store("&lease=2", base=own_server.url)
-    async with fleet(url, 2, tmp_path, monkeypatch) as kernels:
-        for number in range(10):
-            await kernels[number % 2].start(patient, run_id=f"r{number}")
-        own_server.kill()
-        await anyio.sleep(6)
-        await anyio.to_thread.run_sync(own_server.start)
-        with anyio.fail_after(PATIENCE_SECONDS):
-            for number in range(10):
-                await kernels[1].signal(f"r{number}", "go", number)
-            results = [await kernels[0].result(f"r{number}") for number in range(10)]
-        runs = (await kernels[0].backend.list(RunFilter(), limit=100)).runs
-
-    assert results == list(range(10))
-    assert {run.token for run in runs} == {1}
-
-
-async def test_a_replica_that_lost_commits_strands_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """After a failover to a copy of an earlier moment each run goes on from what is there, its kernel says so, and none
-    is stuck with an owner that is refused for ever."""
-    with postgres_server.own_server() as server:
-        url = postgres_server.new_store(base=server.url)
-        async with fleet(url, 1, tmp_path, monkeypatch) as (kernel,):
-            for number in range(8):
-                await kernel.start(twice, run_id=f"r{number}")
-            for number in range(8):
-                await until_waiting(kernel, f"r{number}", 1)
-            await anyio.to_thread.run_sync(server.keep)  # the moment that the replica has
-            for number in range(8):
-                await kernel.signal(f"r{number}", "go", 1)
-            for number in range(8):
-                await until_waiting(kernel, f"r{number}", 2)
-            await anyio.to_thread.run_sync(server.fail_over)
-            with anyio.fail_after(PATIENCE_SECONDS):
-                for number in range(8):
-                    with suppress(StoreError):
-                        await kernel.signal(f"r{number}", "news", 0)
-                for number in range(8):
-                    await kernel.signal(f"r{number}", "go", 2)
-                    await kernel.signal(f"r{number}", "on", 3)
-                results = [await kernel.result(f"r{number}") for number in range(8)]
-            problems = [problem async for problem in _problems(kernel)]
-
-    assert results == [[2, 3]] * 8
-    assert problems == []
-    assert caplog.text.count("has forgotten events") >= 8
-
-
-class Silence:
-    """A way to a server on which, at a word, nothing comes through any more, and no connection ends."""
-
-    def __init__(self, server: str, folder: Path) -> None:
-        self.folder = folder
-        self._server = server
-        self.is_silent = False
-
-    async def serve(self, *, task_status: TaskStatus[None]) -> None:
-        """Lead everybody to the server until cancelled."""
-        listener = await anyio.create_unix_listener(self.folder / ".s.PGSQL.5432")
-        async with listener, anyio.create_task_group() as group:
-            task_status.started()
-            await listener.serve(partial(self._lead, group), group)
-
-    async def _lead(self, group: TaskGroup, client: SocketStream) -> None:
-        server = await anyio.connect_unix(self._server)
-        async with client, server, anyio.create_task_group() as both:
-            both.start_soon(self._copy, client, server, both)
-            both.start_soon(self._copy, server, client, both)
-
-    async def _copy(self, source: SocketStream, target: SocketStream, both: TaskGroup) -> None:
-        try:
-            async for chunk in source:
-                while self.is_silent:  # noqa: ASYNC110 - nobody may notice
-                    await anyio.sleep(0.05)
-                await target.send(chunk)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        both.cancel_scope.cancel()
-
-
-def pass_over_what_the_driver_complains_about() -> None:
-    """A connection that is dropped while asyncpg 0.32 waits for a cancel of its own has a callback that finds its
-    future done already. Nobody waits for that any more."""
-    loop = asyncio.get_running_loop()
-    before = loop.get_exception_handler()
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if not isinstance(context.get("exception"), asyncio.InvalidStateError) and before is not None:
-            before(loop, context)
-
-    loop.set_exception_handler(handle)
-
-
-@pytest.mark.skipif("FLUJO_PGBOUNCER" in os.environ, reason="leads to the server itself")
-async def test_a_network_that_goes_silent_takes_the_runs_away_and_gives_none_back(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel behind it ends its bodies before others begin them, and hears of its death when the network is back:
-    nothing that it recorded meanwhile stands."""
-    pass_over_what_the_driver_complains_about()
-    base = postgres_server.url()
-    folder = Path(tempfile.mkdtemp(prefix="flujo-", dir="/tmp"))
-    behind = Silence(f"{parse_qs(urlsplit(base).query)['host'][0]}/.s.PGSQL.5432", folder)
-    url = postgres_server.new_store("&lease=3")
-    through = re.sub(r"host=[^&]*", f"host={folder}", url)
-    async with anyio.create_task_group() as group:
-        await group.start(behind.serve)
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "one"))
-        lost = Kernel(PostgresBackend(through), [endless])
-        await lost.open()
-        await lost.start(endless, run_id="r")
-        await until_started(lost, "r")
-        behind.is_silent = True
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder / "two"))
-        async with Kernel(PostgresBackend(url), [endless]) as heir:
-            with anyio.fail_after(PATIENCE_SECONDS):
-                while (await heir.summary("r")).owner != heir.id:  # noqa: ASYNC110 - another kernel
-                    await anyio.sleep(0.1)
-                assert most_at_work == [1]
-                behind.is_silent = False
-                with pytest.raises(StoreLeaseLostError):
-                    await lost.wait_closed()
-            assert (await heir.summary("r")).token == 2
-        group.cancel_scope.cancel()
-    shutil.rmtree(folder)
 
 
 async def test_a_reader_knows_no_more_than_the_store(url: str) -> None:

@@ -34,17 +34,34 @@ def page_token(store: str, filter: RunFilter, order: Order, last: RunSummary) ->
 def page_position(store: str, filter: RunFilter, order: Order, token: str) -> Position:
     """Return where `token` continues; raises InvalidNameError unless it came from a listing of this store by an equal
     filter and order."""
+    position = said_position(token)
+    require_page_of(store, filter, order, token)
+    return position
+
+
+def said_position(token: str) -> Position:
+    """Return where `token` continues, of whatever listing it is; raises InvalidNameError for what is no token."""
     try:
-        fingerprint, instant, run_id = page_token_content(token)
+        _, instant, run_id = page_token_content(token)
     except ValueError as error:
         raise InvalidNameError(
             "page token", token, "take it from the `next` of an earlier page", ["flujoctl list"]
         ) from error
-    if fingerprint != _fingerprint(store, filter, order) or not isinstance(instant, int) or not isinstance(run_id, str):
-        raise InvalidNameError(
-            "page token", token, "it belongs to a listing of another store, filter or order", ["flujoctl list"]
-        )
+    if not isinstance(instant, int) or not isinstance(run_id, str):
+        raise _foreign(token)
     return Position(instant, run_id)
+
+
+def require_page_of(store: str, filter: RunFilter, order: Order, token: str) -> None:
+    """Raise InvalidNameError unless a token came from a listing of this store by an equal filter and order."""
+    if page_token_content(token)[0] != _fingerprint(store, filter, order):
+        raise _foreign(token)
+
+
+def _foreign(token: str) -> InvalidNameError:
+    return InvalidNameError(
+        "page token", token, "it belongs to a listing of another store, filter or order", ["flujoctl list"]
+    )
 
 
 def _fingerprint(store: str, filter: RunFilter, order: Order) -> str:

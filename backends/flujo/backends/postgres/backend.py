@@ -24,7 +24,7 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from flujo.backends.inherited import INHERITED, unusable
-from flujo.backends.pages import page_position, page_token
+from flujo.backends.pages import page_token, require_page_of, said_position
 from flujo.kernel.backend import (
     WORKFLOW_KEYS,
     Capabilities,
@@ -528,12 +528,16 @@ class PostgresBackend(StateBackend):
     async def list(
         self, filter: RunFilter, *, order: Order = Order.CREATED, limit: int, page: str | None = None
     ) -> Page:
-        below = page_position(await self.identity(), filter, order, page) if page is not None else None
+        below = None if page is None else said_position(page)
         sql, values = listing.page(filter, order, limit + 1, below)
-        runs = rows.listed(await self._read(lambda connection: connection.fetch(sql, *values)))
+        found = await self._read(lambda connection: connection.fetch(sql, *values))
+        store = found[0][-1] if found else await self.identity()
+        if page is not None:
+            require_page_of(store, filter, order, page)
+        runs = rows.listed([row[:-1] for row in found])
         if len(runs) <= limit:
-            return Page(runs[:limit], None)
-        return Page(runs[:limit], page_token(await self.identity(), filter, order, runs[limit - 1]))
+            return Page(runs, None)
+        return Page(runs[:limit], page_token(store, filter, order, runs[limit - 1]))
 
     async def due(self, instant: int, limit: int) -> Due:
         owner = self._require_owner()

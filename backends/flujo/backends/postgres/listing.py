@@ -16,6 +16,12 @@ from .rows import SUMMARY
 
 _BIGGEST = "\U0010ffff"
 
+IDENTITY = "SELECT s.identity || '-' || s.tableoid::text FROM @.store s"
+"""What tells a store from every other. A dump that is restored makes another table, so the number of that is a part of
+it."""
+
+_STORE = f"({IDENTITY}) AS store"
+
 
 class Statement(NamedTuple):
     """SQL text and what goes into it."""
@@ -76,18 +82,21 @@ class Conditions:
 
 
 def page(filter: RunFilter, order: Order, limit: int, below: Position | None) -> Statement:
-    """Summaries of a page, newest first, from the run that sorts below a position."""
+    """Summaries of a page, newest first, from the run that sorts below a position; behind each stands the identity of
+    the store, which the tokens of pages hold."""
     statuses = list(dict.fromkeys(map(str, filter.statuses))) if order is Order.CREATED else []
     conditions = Conditions(filter._replace(statuses=()) if statuses else filter)
     place: Sequence[str] = ()
     if below is not None:
         place = (f"({conditions.value(below.instant)}::bigint, {conditions.value(below.run_id)}::text)",)
-    size = conditions.value(limit)
+    # Written out: a planner that plans for all arguments takes a limit that is one for a tenth of what matches, and
+    # sorts all of that.
+    size = str(int(limit))
 
     def part(instant: str, *others: str) -> str:
         beyond = [f"(r.{instant}, r.run_id) < {each}" for each in place]
         where = conditions.where(*others, *beyond)
-        return f"SELECT {SUMMARY} FROM @.runs r {where} ORDER BY r.{instant} DESC, r.run_id DESC LIMIT {size}"
+        return f"SELECT {SUMMARY}, {_STORE} FROM @.runs r {where} ORDER BY r.{instant} DESC, r.run_id DESC LIMIT {size}"
 
     def part_of(status: str) -> str:
         # In the order of the index of statuses, and not `=`, so that no other index gives it: the planner would take
@@ -96,7 +105,7 @@ def page(filter: RunFilter, order: Order, limit: int, below: Position | None) ->
         beyond = [f"(r.status, r.created_at, r.run_id) < ({same}, {each[1:-1]})" for each in place]
         where = conditions.where(f"r.status >= {same}", f"r.status <= {same}", *beyond)
         newest = "r.status DESC, r.created_at DESC, r.run_id DESC"
-        return f"SELECT {SUMMARY} FROM @.runs r {where} ORDER BY {newest} LIMIT {size}"
+        return f"SELECT {SUMMARY}, {_STORE} FROM @.runs r {where} ORDER BY {newest} LIMIT {size}"
 
     if len(statuses) == 1:
         return Statement(part_of(statuses[0]), conditions.values)

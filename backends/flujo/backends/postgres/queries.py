@@ -24,7 +24,7 @@ from flujo.kernel.backend import (
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError, RunReplacedError
 from flujo.kernel.state import FINAL, LIVE, RunStatus
 
-from . import journal, rows
+from . import journal, listing, rows
 from .connection import Connection, Row
 from .leases import HAS_OWNER, LIVES
 from .rows import EVENT, REQUEST, SUMMARY, Damaged
@@ -227,9 +227,8 @@ async def requests(run_id: str, uid: str, store: str, connection: Connection) ->
 
 
 async def identity(connection: Connection) -> str:
-    """Return what tells this store from every other. A dump that is restored makes another table, so the number of that
-    is a part of it."""
-    ((identity,),) = await connection.fetch("SELECT s.identity || '-' || s.tableoid::text FROM @.store s")
+    """Return what tells this store from every other."""
+    ((identity,),) = await connection.fetch(listing.IDENTITY)
     return str(identity)
 
 
