@@ -59,6 +59,7 @@ from .store.records import Order, Page, Posted, RunFilter, StoredDefinition
 from .store.run_logs import LogChoice, LogOptions, LogPart, log_of, read_log
 from .store.slot_waits import slot_waits_of
 from .store.watching import WATCH_EVENTS as WATCH_EVENTS
+from .store.watching import StoredEvent as StoredEvent
 from .store.watching import Watched as Watched
 from .store.watching import Watching
 from .store.workspaces import Workspaces

@@ -54,8 +54,7 @@ from flujo.kernel.errors import (
     RunReplacedError,
     ServerStoppingError,
 )
-from flujo.kernel.events import Event
-from flujo.kernel.observer import WATCH_EVENTS, Watched
+from flujo.kernel.observer import WATCH_EVENTS, StoredEvent, Watched
 from flujo.kernel.state import FINAL, WorkflowState
 from flujo.kernel.transitions import fold
 from flujo.v1 import payload_pb2, run_pb2, run_service_pb2_grpc
@@ -458,8 +457,8 @@ class _Cursor:
 
     def pieces(self, batch: Watched) -> Iterator[pb.WatchRunResponse | bytes]:
         """Yield the messages for some events, each of which is bounded, or for a while without any."""
-        wanted = [event for event in batch.events if not self._types or event.type in self._types]
-        through = batch.events[-1].seq if batch.events else self._seq
+        wanted = [event for event in batch.stored if not self._types or event.type in self._types]
+        through = batch.stored[-1].seq if batch.stored else self._seq
         events = self._encodings.of([((batch.uid, event.seq), event) for event in wanted], self._encoded)
 
         def rest(done: int) -> pb.EventBatch:
@@ -471,8 +470,8 @@ class _Cursor:
             self._seq = through
             yield self.bookmark()
 
-    def _encoded(self, event: Event) -> bytes:
-        return pb.EventBatch(events=[to_event(event, self._payloads)]).SerializeToString()
+    def _encoded(self, stored: StoredEvent) -> bytes:
+        return pb.EventBatch(events=[to_event(stored.event, self._payloads)]).SerializeToString()
 
     def bookmark(self) -> pb.WatchRunResponse:
         """Return how far it is."""

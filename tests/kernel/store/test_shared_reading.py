@@ -35,13 +35,14 @@ class Follower:
 
     def __init__(self, shared: SharedReading[int], place: int = 0) -> None:
         self.shared = shared
+        self.begun = shared.ask()
         self.place = place
         self.caught_up_at: int | None = None
         self.found: list[int] = []
 
     async def step(self) -> bool:
         """Read on; True if there were no more rows."""
-        page = await self.shared.behind(self.place, self.shared.ask(), self.caught_up_at)
+        page = await self.shared.behind(self.place, self.begun, self.shared.ask(), self.caught_up_at)
         self.found += page.rows
         self.place = page.rows[-1] if page.rows else self.place
         if page.is_all and self.caught_up_at is None:
@@ -160,6 +161,39 @@ async def test_each_row_comes_once_and_in_order(seed: int, monkeypatch: pytest.M
         await follower.catch_up()
 
     assert all(follower.found == store.rows for follower in followers)
+
+
+async def test_small_rows_are_read_some_pages_ahead() -> None:
+    """And handed out a page at a time, to all who had begun by then, but to nobody who begins later."""
+    store = Store(*range(1, 50 * PAGE))
+    shared = store.shared()
+    first, second = Follower(shared), Follower(shared)
+    for follower in (first, second):
+        await follower.catch_up()
+    reads = len(store.reads)
+    store.rows.remove(2 * PAGE)
+    late = Follower(shared)
+    await late.catch_up()
+
+    assert first.found == second.found == list(range(1, 50 * PAGE))
+    assert reads <= 2 * (50 * PAGE // shared_reading.READ_ROWS + 2)  # no more pages are kept than half of that
+    assert late.found == store.rows
+
+
+async def test_large_rows_are_not_read_ahead() -> None:
+    """Since all that one read finds is in memory at once."""
+    asked: list[int] = []
+    store = Store(*range(1, 10 * PAGE))
+
+    async def read(behind: int, limit: int) -> Sequence[int]:
+        asked.append(limit)
+        return await store.read(behind, limit)
+
+    follower = Follower(SharedReading(read, lambda row: row, lambda row: shared_reading.READ_BYTES // PAGE))
+    await follower.catch_up()
+
+    assert follower.found == store.rows
+    assert set(asked) == {PAGE}
 
 
 async def test_large_rows_are_not_kept() -> None:

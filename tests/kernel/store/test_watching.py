@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 import anyio
 import pytest
 
+from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, Event, RunNotFoundError, workflow
-from flujo.kernel.errors import CursorError, RunDeletedError, RunReplacedError
+from flujo.kernel.backend import EventRow
+from flujo.kernel.errors import CursorError, RunDeletedError, RunReplacedError, UnknownEventError
+from flujo.kernel.store import watching
 from kernel.flows import Flaky, double, doubling, waiting
 from kernel.harness import Harness, until
 
@@ -108,3 +111,85 @@ async def test_a_watch_tells_when_its_run_is_gone(replaced: bool) -> None:
 
             with pytest.raises(expected):
                 await anext(events)
+
+
+class CountingBackend(InMemoryBackend):
+    """Notes for which life of a run its events are read."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.read_of: list[str] = []
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        self.read_of.append(uid)
+        return await super().read_events(run_id, uid, after_seq, limit)
+
+
+@workflow()
+async def hundred(ctx: Context) -> None:
+    for number in range(100):
+        await ctx.step(double, number)
+
+
+async def test_what_was_watched_last_is_not_read_again_for_who_comes_next() -> None:
+    """The store is asked once then, whether there is more; other runs are forgotten as the next one is left."""
+    harness = Harness()
+    backend = CountingBackend(harness.store)
+    async with harness.kernel(hundred, backend=backend) as kernel:
+        for run_id in ("a", "b"):
+            await kernel.run(hundred, run_id=run_id)
+        reads, found = [], []
+        for run_id in ("a", "a", "a", "b", "a"):
+            backend.read_of.clear()
+            found.append(await collect(kernel.watch(run_id)))
+            reads.append(len(backend.read_of))
+
+    assert found == [harness.journal(run_id) for run_id in ("a", "a", "a", "b", "a")]
+    assert reads[1] == reads[2] == 1
+    assert reads[0] == reads[3] == reads[4] > 1
+
+
+async def test_a_large_run_that_nobody_watches_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read again for whoever comes next."""
+    monkeypatch.setattr(watching, "LEFT_BYTES", 100)
+    harness = Harness()
+    backend = CountingBackend(harness.store)
+    async with harness.kernel(hundred, backend=backend) as kernel:
+        await kernel.run(hundred, run_id="a")
+        first = await collect(kernel.watch("a"))
+        reads = len(backend.read_of)
+        second = await collect(kernel.watch("a"))
+
+    assert first == second == harness.journal("a")
+    assert len(backend.read_of) == 2 * reads
+
+
+async def test_the_events_of_another_life_of_a_run_are_not_given_again() -> None:
+    """A run that was watched, deleted and started anew is another one."""
+    harness = Harness()
+    async with harness.kernel(doubling, hundred) as kernel:
+        await kernel.run(hundred, run_id="r")
+        await collect(kernel.watch("r"))
+        await kernel.delete("r")
+        with pytest.raises(RunNotFoundError):
+            await collect(kernel.watch("r"))
+        await kernel.run(doubling, run_id="r")
+        found = await collect(kernel.watch("r"))
+
+    assert found == harness.journal("r")
+    assert len(found) == 4
+
+
+async def test_an_event_that_nobody_wants_is_not_decoded() -> None:
+    """A watcher that has no use for one of a newer release passes over it; one that looks at it is told."""
+    harness = Harness()
+    async with harness.kernel(doubling) as kernel:
+        await kernel.run(doubling, run_id="r")
+        stored = harness.store.runs["r"].events
+        stored[1] = stored[1]._replace(type="of_tomorrow")
+        async with aclosing(kernel.watch_batches("r")) as batches:
+            pieces = [batch async for batch in batches]
+
+    assert [[each.seq for each in piece.stored] for piece in pieces] == [[], [1, 2, 3, 4], []]
+    with pytest.raises(UnknownEventError, match="of_tomorrow"):
+        _ = pieces[1].events

@@ -208,7 +208,7 @@ class Following:
         self, begin: Cursor, wanted: RunChooser, types: frozenset[str], idle_seconds: float | None
     ) -> AsyncGenerator[Followed, None]:
         """Yield the events after a cursor, and with `idle_seconds` a piece without events at least that often."""
-        place = _Place(begin.store, begin.position)
+        place = _Place(begin.store, begin.position, self._changes.ask())
         said_at = self._clock.now()
         self._turns.followers += 1
         try:
@@ -229,7 +229,9 @@ class Following:
     async def _next(self, place: _Place, wanted: RunChooser, types: frozenset[str]) -> tuple[Sequence[RunEvent], bool]:
         """Return the next events that are wanted, and whether there are no more; the place goes on behind them."""
         asked = self._changes.ask()
-        page = await self._turns.take(lambda: self._changes.behind(place.position, asked, place.caught_up_at))
+        page = await self._turns.take(
+            lambda: self._changes.behind(place.position, place.begun, asked, place.caught_up_at)
+        )
         if page.was_read:
             self._turns.has_read()
         if page.rows:
@@ -269,11 +271,12 @@ class Following:
 
 
 class _Place:
-    """How far one watch is. It had seen everything there was at `caught_up_at`."""
+    """How far one watch is, and before which read it began. It had seen everything there was at `caught_up_at`."""
 
-    def __init__(self, store: str, position: int) -> None:
+    def __init__(self, store: str, position: int, begun: int) -> None:
         self.store = store
         self.position = position
+        self.begun = begun
         self.caught_up_at: int | None = None
 
     def __str__(self) -> str:

@@ -5,7 +5,8 @@ are about as far as each other share it; whoever is further behind goes on from 
 place there share a page. So a follower costs nothing while it does not ask.
 
 What is removed from the store meanwhile must not reach a follower that began after that. So a follower gets what was
-read after it asked, or what lies behind the place at which it once had read everything there was (`caught_up_at`).
+read after it began, or what lies behind the place at which it once had read everything there was (`caught_up_at`). That
+there is no more, it is told by a read that began after it asked.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ import anyio
 PAGE = 64
 """How many rows a follower gets at a time."""
 
+READ_ROWS = 4 * PAGE
+READ_BYTES = 256 * 1024
+"""How many rows are read at a time at most: as many as come to so many bytes, going by those that were read before. A
+read costs as much as a hundred small rows."""
+
 KEPT_ROWS = 8192
 KEPT_BYTES = 16 * 1024 * 1024
 """How many of the newest rows are kept, and of what size."""
 
-KEPT_PAGES = 32
+KEPT_PAGES = 128
 """How many pages are kept for those who are further behind, of the same size together."""
 
 Row = TypeVar("Row")
@@ -39,12 +45,13 @@ class Found(NamedTuple, Generic[Row]):
     """Whether the store was read for this very answer."""
 
 
-class _PageRead(NamedTuple, Generic[Row]):
-    """What one read has found."""
+class _Page(NamedTuple, Generic[Row]):
+    """Up to PAGE of the rows that one read has found."""
 
-    number: int
+    number: int  # of the read
     rows: Sequence[Row]
     is_all: bool
+    size: int
 
 
 class SharedReading(Generic[Row]):
@@ -66,22 +73,29 @@ class SharedReading(Generic[Row]):
         self._bytes = 0
         self._begin = self._end = -1  # the newest rows lie behind the one place, up to the other
         self._ended = 0  # the number of the read that found nothing behind `_end`
-        self._pages: OrderedDict[int, _PageRead[Row]] = OrderedDict()  # by the place that they lie behind
+        self._pages: OrderedDict[int, _Page[Row]] = OrderedDict()  # by the place that they lie behind
+        self._page_bytes = 0
+        self._mean_bytes = READ_BYTES  # of the rows that were read last
+
+    @property
+    def kept_bytes(self) -> int:
+        """The size of the rows that are kept."""
+        return self._bytes + self._page_bytes
 
     def ask(self) -> int:
-        """Return a number for `behind`: what is read from now on is new to whoever asks now."""
+        """Return a number for `behind`: what is read from now on is new to whoever begins, or asks, now."""
         return self._reads
 
-    async def behind(self, place: int, asked: int, caught_up_at: int | None) -> Found[Row]:
-        """Return the next rows behind a place, for a follower that has asked then."""
-        if (known := self._known(place, asked, caught_up_at)) is not None:
+    async def behind(self, place: int, begun: int, asked: int, caught_up_at: int | None) -> Found[Row]:
+        """Return the next rows behind a place, for a follower that has begun and asked then."""
+        if (known := self._known(place, begun, asked, caught_up_at)) is not None:
             return known
         async with self._lock:
-            if (known := self._known(place, asked, caught_up_at)) is not None:
+            if (known := self._known(place, begun, asked, caught_up_at)) is not None:
                 return known
             return await self._look(place)
 
-    def _known(self, place: int, asked: int, caught_up_at: int | None) -> Found[Row] | None:
+    def _known(self, place: int, begun: int, asked: int, caught_up_at: int | None) -> Found[Row] | None:
         """Return what needs no read."""
         was_there = caught_up_at is not None and place >= caught_up_at
         if was_there and self._begin <= place < self._end:
@@ -89,29 +103,45 @@ class SharedReading(Generic[Row]):
             rows = self._newest[start : start + PAGE]
             return Found(rows, start + len(rows) == len(self._newest) and self._ended > asked)
         page = self._pages.get(place)
-        if page is not None and (page.number > asked or (was_there and page.rows)):
+        if page is not None and (page.number > (begun if page.rows else asked) or (was_there and page.rows)):
             return Found(page.rows, page.is_all and page.number > asked)
         return None
 
     async def _look(self, place: int) -> Found[Row]:
         self._reads += 1
         number = self._reads
-        rows = await self._read(place, PAGE)
-        is_all = len(rows) < PAGE
+        limit = max(PAGE, min(READ_ROWS, READ_BYTES // self._mean_bytes))
+        rows = await self._read(place, limit)
+        is_all = len(rows) < limit
         if is_all or place == self._end:
             self._keep_newest(place, rows)
             self._ended = number if is_all else 0
         else:
             rows = self._up_to_a_border(rows, place)
-        self._keep_page(place, _PageRead(number, rows, is_all))
-        return Found(rows, is_all, was_read=True)
+        first = self._keep_pages(place, number, rows, is_all)
+        return Found(first.rows, first.is_all, was_read=True)
 
-    def _keep_page(self, place: int, page: _PageRead[Row]) -> None:
-        self._pages.pop(place, None)
-        if sum(map(self._size_of, page.rows)) <= KEPT_BYTES // KEPT_PAGES:
-            self._pages[place] = page
-        if len(self._pages) > KEPT_PAGES:
-            self._pages.popitem(last=False)
+    def _keep_pages(self, place: int, number: int, rows: Sequence[Row], is_all: bool) -> _Page[Row]:
+        """Keep what a read has found behind a place, in pages; return the first one."""
+        pages: list[_Page[Row]] = []
+        while rows or not pages:
+            part = rows[:PAGE] if len(rows) <= PAGE else self._up_to_a_border(rows[:PAGE], place)
+            rows = rows[len(part) :]
+            page = _Page(number, part, is_all and not rows, sum(map(self._size_of, part)))
+            pages.append(page)
+            self._keep_page(place, page)
+            place = self._place_of(part[-1]) if part else place
+        if found := sum(len(page.rows) for page in pages):
+            self._mean_bytes = max(1, sum(page.size for page in pages) // found)
+        return pages[0]
+
+    def _keep_page(self, place: int, page: _Page[Row]) -> None:
+        if (replaced := self._pages.pop(place, None)) is not None:
+            self._page_bytes -= replaced.size
+        self._pages[place] = page
+        self._page_bytes += page.size
+        while len(self._pages) > KEPT_PAGES or self._page_bytes > KEPT_BYTES:
+            self._page_bytes -= self._pages.popitem(last=False)[1].size
 
     def _up_to_a_border(self, rows: Sequence[Row], place: int) -> Sequence[Row]:
         """Return the rows up to a border that is the same for everybody: those who are at different places in the same

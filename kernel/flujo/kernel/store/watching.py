@@ -7,13 +7,14 @@ watch it (shared_reading.py), and more than a few of them take turns (turns.py).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import anyio
 
 from flujo.kernel.errors import CursorError, RunDeletedError, RunNotFoundError, RunReplacedError
 from flujo.kernel.journal import events
-from flujo.kernel.journal.events import Event
+from flujo.kernel.journal.events import Event, EventRow
 from flujo.kernel.journal.state import FINAL
 from flujo.kernel.journal.summaries import RunSummary
 
@@ -23,16 +24,52 @@ from .turns import Turns
 
 WATCH_EVENTS = PAGE
 
+LEFT_BYTES = 4 * 1024 * 1024
+"""So much of the run that was watched last may stay when nobody watches it."""
+
+_EVER = 0
+"""A watch of one life of a run, which has seen that this is there, may be given whatever was read of it before."""
+
+
+class StoredEvent:
+    """An event as it was read, which all who watch its run share. It is decoded for the first of them who wants that:
+    one who has sent it before knows it by its `seq` (flujo.server.encoding)."""
+
+    __slots__ = ("_event", "_row", "seq", "type")
+
+    def __init__(self, row: EventRow) -> None:
+        self.seq = row.seq
+        self.type = row.type
+        self._row = row
+        self._event: Event | None = None
+
+    @property
+    def event(self) -> Event:
+        """The event itself; raises UnknownEventError."""
+        if self._event is None:
+            self._event = events.decode(self._row)
+        return self._event
+
+    @property
+    def size(self) -> int:
+        """How many characters were read."""
+        return len(self._row.body) + len(self._row.payload or "")
+
 
 class Watched(NamedTuple):
     """A piece of a watch: at first the run as it stood, then some events, or none when nothing has happened for a
     while, and at last the run as it ended."""
 
-    events: Sequence[Event] = ()
+    stored: Sequence[StoredEvent] = ()
     begin: RunSummary | None = None
     end: RunSummary | None = None
     uid: str = ""
     """Of the run whose events these are."""
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The events, decoded."""
+        return [each.event for each in self.stored]
 
 
 class Watching:
@@ -50,7 +87,8 @@ class Watching:
         self._change = change
         self._any_change = any_change
         self._require_recoverable = require_recoverable
-        self._journals: dict[str, _Journal] = {}  # by uid: those that are watched
+        self._journals: dict[str, _Journal] = {}  # by uid: those that are watched, and the one that was left last
+        self._left: str | None = None
 
     async def watch(
         self, run_id: str, after_seq: int, uid: str | None, idle_seconds: float | None
@@ -91,7 +129,17 @@ class Watching:
         finally:
             journal.turns.followers -= 1
             if not journal.turns.followers:
-                self._journals.pop(uid, None)
+                self._leave(uid, journal)
+
+    def _leave(self, uid: str, journal: _Journal) -> None:
+        """Forget what was read of a run that nobody watches any more. If it is little, it stays for whoever comes next,
+        until another run is left: those who look at a run, or come back to it, come one after the other."""
+        left, self._left = self._left, uid
+        if left is not None and left != uid and not self._journals[left].turns.followers:
+            del self._journals[left]
+        if journal.kept_bytes > LEFT_BYTES:
+            del self._journals[uid]
+            self._left = None
 
 
 class _Place:
@@ -100,19 +148,6 @@ class _Place:
     def __init__(self, seq: int) -> None:
         self.seq = seq
         self.caught_up_at: int | None = None
-
-
-class _Decoded(NamedTuple):
-    event: Event
-    size: int
-
-
-def _seq(row: _Decoded) -> int:
-    return row.event.seq
-
-
-def _size(row: _Decoded) -> int:
-    return row.size
 
 
 class _Journal:
@@ -125,27 +160,32 @@ class _Journal:
         self._backend = backend
         self._run_id = run_id
         self._uid = uid
-        self._rows = SharedReading(self._read, _seq, _size)
+        self._rows = SharedReading(self._read, attrgetter("seq"), attrgetter("size"))
         self.summary = SharedLook(lambda: _look(backend, run_id, uid))
 
-    async def next(self, place: _Place) -> tuple[Sequence[Event], bool]:
+    @property
+    def kept_bytes(self) -> int:
+        """How much of the run is here."""
+        return self._rows.kept_bytes
+
+    async def next(self, place: _Place) -> tuple[Sequence[StoredEvent], bool]:
         """Return the next events, and whether there are no more; the place goes on behind them."""
         asked = self._rows.ask()
-        page = await self.turns.take(lambda: self._rows.behind(place.seq, asked, place.caught_up_at))
+        page = await self.turns.take(lambda: self._rows.behind(place.seq, _EVER, asked, place.caught_up_at))
         if page.was_read:
             self.turns.has_read()
-        found = [row.event for row in page.rows]
-        place.seq = found[-1].seq if found else place.seq
+        if page.rows:
+            place.seq = page.rows[-1].seq
         if page.is_all and place.caught_up_at is None:
             place.caught_up_at = place.seq
-        return found, page.is_all
+        return page.rows, page.is_all
 
-    async def _read(self, after: int, limit: int) -> Sequence[_Decoded]:
+    async def _read(self, after: int, limit: int) -> Sequence[StoredEvent]:
         try:
             rows = await self._backend.read_events(self._run_id, self._uid, after, limit)
         except RunNotFoundError:
             raise RunDeletedError(self._run_id) from None
-        return [_Decoded(events.decode(row), len(row.body) + len(row.payload or "")) for row in rows]
+        return [StoredEvent(row) for row in rows]
 
 
 async def _look(backend: StateBackend, run_id: str, uid: str | None) -> RunSummary:
