@@ -13,7 +13,7 @@ from flujo.v1 import event_pb2, run_service_pb2
 from .addresses import ServerAddress
 from .calls import Calls
 from .reconnecting import SILENCE_SECONDS, ReconnectDeadline, next_message, silence_seconds
-from .wire.events import payloads_of
+from .wire.events import has_references
 
 Each = TypeVar("Each")
 
@@ -42,7 +42,7 @@ def in_parts(messages: Sequence[Each], stands_alone: Callable[[Each], bool]) -> 
 
 def needs_fetching(message: event_pb2.Event) -> bool:
     """True if values of an event have not come along."""
-    return message.cut or any(each.WhichOneof("content") == "reference" for each in payloads_of(message))
+    return message.cut or has_references(message)
 
 
 ReadEvent = Callable[[str, str, event_pb2.Event], Awaitable[Event]]

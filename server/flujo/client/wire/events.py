@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -50,8 +51,8 @@ class _Field(NamedTuple):
 
 
 @cache
-def _fields(kind: Kind) -> tuple[_Field, ...]:
-    message = event_pb2.Event.DESCRIPTOR.fields_by_name[kind.type].message_type
+def _fields(type_: str) -> tuple[_Field, ...]:
+    kind, message = _BY_TYPE[type_], event_pb2.Event.DESCRIPTOR.fields_by_name[type_].message_type
     assert message is not None
     fields = message.fields_by_name
     return tuple(_field(name, fields[_OTHER_NAMES.get(name, name)], kind) for name in kind.fact._fields)
@@ -60,9 +61,6 @@ def _fields(kind: Kind) -> tuple[_Field, ...]:
 def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
     field = descriptor.name
     default = kind.fact._field_defaults.get(name)
-
-    def write(message: Any, value: Any) -> None:
-        setattr(message, field, value)
 
     def copied(make: Callable[[Any], Any]) -> Put:
         return lambda message, value, payloads, seq: getattr(message, field).CopyFrom(make(value))
@@ -74,7 +72,7 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
         words = BY_ENUM[descriptor.enum_type.name]
         return _Field(
             name,
-            lambda message, word, *_: write(message, words.number(word)),
+            lambda message, word, *_: setattr(message, field, words.number(word)),
             lambda message: words.word(getattr(message, field)),
         )
     if descriptor.message_type is None:
@@ -84,8 +82,16 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
                 lambda m, value, *_: getattr(m, field).extend(value),
                 lambda m: list(getattr(m, field)) or default,
             )
-        read: Take = if_present(_same) if descriptor.has_presence else lambda message: getattr(message, field)
-        return _Field(name, lambda message, value, *_: write(message, value), read)
+        read: Take = attrgetter(field)
+
+        def read_present(message: Any) -> Any:
+            return read(message) if message.HasField(field) else default
+
+        return _Field(
+            name,
+            lambda message, value, *_: setattr(message, field, value),
+            read_present if descriptor.has_presence else read,
+        )
     if descriptor.message_type.GetOptions().map_entry:
         return _Field(
             name,
@@ -116,20 +122,16 @@ def _field(name: str, descriptor: FieldDescriptor, kind: Kind) -> _Field:
     if name == kind.payload:
         return _Field(
             name,
-            lambda message, text, payloads, seq: getattr(message, field).CopyFrom(payloads.make(text, seq)),
-            if_present(lambda payload: payload.json),
+            lambda message, text, payloads, seq: payloads.put(getattr(message, field), text, seq),
+            if_present(attrgetter("json")),
         )
     return _Field(  # the environment, which is an object and not text
         name,
-        lambda message, value, payloads, seq: getattr(message, field).CopyFrom(
-            payloads.make(to_json(value).decode(), seq, PAYLOAD_PART_ENVIRONMENT)
+        lambda message, value, payloads, seq: payloads.put(
+            getattr(message, field), to_json(value).decode(), seq, PAYLOAD_PART_ENVIRONMENT
         ),
         if_present(lambda payload: from_json(payload.json)),
     )
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 _BY_TYPE = {kind.type: kind for kind in KINDS}
@@ -143,14 +145,13 @@ def to_event(event: Event, payloads: Payloads) -> event_pb2.Event:
     kind = KIND_OF[event.fact.__class__]
     message = getattr(made, kind.type)
     message.SetInParent()  # or a fact whose fields are all empty would not be there
-    for field in _fields(kind):
-        value = getattr(event.fact, field.name)
+    for field, value in zip(_fields(kind.type), event.fact, strict=True):
         if value is not None:
             field.put(message, value, payloads, event.seq)
-    was_longer = shorten(made)
-    if made.ByteSize() > MAX_EVENT_BYTES:
-        was_longer |= _shorten_lists(message)
-    made.cut = was_longer
+    if shorten(made):
+        made.cut = True
+    if made.ByteSize() > MAX_EVENT_BYTES and _shorten_lists(message):
+        made.cut = True
     return made
 
 
@@ -173,7 +174,7 @@ def from_event(message: event_pb2.Event, whole: str | None = None) -> Event:
     if chosen is None or kind is None:
         return Event(message.seq, from_timestamp(message.at), UnknownFact(message.type))
     inner = getattr(message, chosen)
-    fact = kind.fact(*[field.take(inner) for field in _fields(kind)])
+    fact = kind.fact(*[field.take(inner) for field in _fields(chosen)])
     if whole is not None:
         told = from_json(whole)
         fact = fact._replace(**{name: value for name, value in told.items() if name in kind.fact._fields})
@@ -194,16 +195,24 @@ def recorded_fact(event: Event) -> str:
 def payloads_of(message: event_pb2.Event) -> Iterator[Payload]:
     """Yield the payloads in the message of an event, to be read or replaced."""
     chosen = message.WhichOneof("fact")
-    if chosen is not None and (fields := _payload_fields(chosen)):
-        fact = getattr(message, chosen)
-        for field in fields:
-            if fact.HasField(field):
-                yield getattr(fact, field)
+    if chosen is not None:
+        yield from (payload for read in _payload_fields(chosen) if (payload := read(message)).WhichOneof("content"))
+
+
+def has_references(message: event_pb2.Event) -> bool:
+    """True if a payload in the message of an event has not come along."""
+    chosen = message.WhichOneof("fact")
+    if chosen is not None:
+        for read in _payload_fields(chosen):
+            if read(message).HasField("reference"):
+                return True
+    return False
 
 
 @cache
-def _payload_fields(chosen: str) -> Sequence[str]:
-    """Return the fields of a fact in the message of an event that are payloads."""
+def _payload_fields(chosen: str) -> Sequence[Callable[[event_pb2.Event], Payload]]:
+    """Return what reads each of the payloads in a fact, from the message of an event."""
     fact = event_pb2.Event.DESCRIPTOR.fields_by_name[chosen].message_type
     assert fact is not None
-    return [field.name for field in fact.fields if field.message_type is Payload.DESCRIPTOR and not field.is_repeated]
+    names = [field.name for field in fact.fields if field.message_type is Payload.DESCRIPTOR and not field.is_repeated]
+    return [attrgetter(f"{chosen}.{name}") for name in names]

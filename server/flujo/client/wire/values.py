@@ -66,14 +66,23 @@ class Payloads:
 
     def make(self, recorded: str, seq: int, part: PayloadPart.ValueType = PAYLOAD_PART_UNSPECIFIED) -> Payload:
         """Return the payload of JSON text that event `seq` holds, or that is this part of the run as of it."""
+        made = Payload()
+        self.put(made, recorded, seq, part)
+        return made
+
+    def put(
+        self, payload: Payload, recorded: str, seq: int, part: PayloadPart.ValueType = PAYLOAD_PART_UNSPECIFIED
+    ) -> None:
+        """Write the same into a payload that is empty."""
+        payload.content_type = JSON
         if len(recorded) <= self._inline_bytes:
             size = len(recorded) if recorded.isascii() else len(recorded.encode())
             if size <= self._inline_bytes:
-                return inline(recorded)
+                payload.json = recorded
+                return
         data = recorded.encode()
         digest = hashlib.sha256(data).hexdigest()
-        reference = PayloadReference(seq=seq, size_bytes=len(data), sha256=digest, part=part)
-        return Payload(content_type=JSON, reference=reference)
+        payload.reference.CopyFrom(PayloadReference(seq=seq, size_bytes=len(data), sha256=digest, part=part))
 
 
 def inline(recorded: str) -> Payload:
