@@ -1,13 +1,15 @@
 """Steps per second of a kernel on PostgreSQL, beside DBOS on the same server and SQLite on the same disk.
 
     python bench/postgres.py                          # a server of its own on /var/tmp, which syncs
+    python bench/postgres.py --dbos .venv-dbos/bin/python --rounds 5 --runs 1 --steps 200 --away 1
     python bench/postgres.py --dbos .venv-dbos/bin/python --rounds 5 --runs 100 --steps 10 --bytes 1024
 
 The ways take turns, a process each; what is shown is the median of the rounds. `--dbos` names an interpreter that has
-DBOS; with PgBouncer on the path flujo is led through it as well. Counts are from the server: commits, syncs of its log,
-bytes of it. Processor time is that of the client while it measures, and of all processes of the server, its tables made
-and its sessions begun; on a machine that others use it tells more than the seconds that have passed. What each client
-has imported is kept from the garbage collector, or the first to have much of it would pay for a look through all."""
+DBOS; with PgBouncer on the path flujo is led through it as well. `--away 1` puts the server so many milliseconds away,
+for each way, so that a round trip takes twice as long. Counts are from the server: commits, syncs of its log, bytes of
+it. Processor time is that of the client while it measures, and of all processes of the server, its tables made and its
+sessions begun; on a machine that others use it tells more than the seconds that have passed. What each client has
+imported is kept from the garbage collector, or the first to have much of it would pay for a look through all."""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--bytes", type=int, default=1024)
     parser.add_argument("--dbos", help="an interpreter that has DBOS")
+    parser.add_argument("--away", type=float, default=0, help="how many milliseconds the server is away")
     parser.add_argument("--one", metavar="URL", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     size = chosen.runs, chosen.steps, chosen.bytes
@@ -135,17 +139,35 @@ def main() -> None:
     folder.chmod(0o755)
     server = postgres_server.Server(folder / "server", SETTINGS)
     program = shutil.which("pgbouncer")
-    pooler = postgres_server.Pooler(program, server) if program else None
+    pooler = postgres_server.Pooler(program, server) if program and not chosen.away else None
+    stack = ExitStack()
     try:
         server.start()
         if pooler is not None:
             pooler.start()
+        if chosen.away:
+            stack.enter_context(at_a_distance(server, chosen.away))
         show(take_turns(chosen, server, pooler, folder), chosen.runs * chosen.steps)
     finally:
+        stack.close()
         if pooler is not None:
             pooler.stop()
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def at_a_distance(server: postgres_server.Server, milliseconds: float) -> Iterator[None]:
+    """Have the server answer at another port as if it were away."""
+    sockets = [f"{server.folder}/.s.PGSQL.{port}" for port in (5433, server.port)]
+    command = [sys.executable, str(Path(__file__).with_name("distance.py")), *sockets, str(milliseconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
 
 
 def take_turns(
@@ -158,7 +180,8 @@ def take_turns(
     script = folder / "dbos_bench.py"
     script.write_text(DBOS)
     for number in range(chosen.rounds):
-        urls = {"postgres": server.url, "sqlite": f"sqlite:{folder}/{number}/state.db"}
+        base = server.url.replace("&port=5432", "&port=5433") if chosen.away else server.url
+        urls = {"postgres": base, "sqlite": f"sqlite:{folder}/{number}/state.db"}
         if pooler is not None:
             urls["postgres, pooled"] = pooler.url
         ways = {
@@ -172,7 +195,7 @@ def take_turns(
             for name, url in urls.items()
         }
         if chosen.dbos:
-            database = server.url.replace("/postgres?", "/dbos?")
+            database = base.replace("/postgres?", "/dbos?")
             ways["dbos"] = [chosen.dbos, str(script), database, *numbers]
         for name, command in ways.items():
             command = command if name == "dbos" else [*command, *sizes]
@@ -185,12 +208,14 @@ def show(found: Mapping[str, list[Mapping[str, Any]]], steps: int) -> None:
     columns = ("steps/s", "client", "server", "commits", "syncs", "log")
     print(f"{'':<18}" + "".join(f"{column:>10}" for column in columns))
     print(f"{'':<18}" + "".join(f"{unit:>10}" for unit in ("", "us/step", "us/step", "", "", "B/step")))
+    pace = {name: statistics.median(each["steps_per_second"] for each in rounds) for name, rounds in found.items()}
     for name, rounds in found.items():
         median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
         shown = [median["steps_per_second"], median["client"] / steps * 1e6]
         if name != "sqlite":
             shown += [median["server"] / steps * 1e6, median["commits"], median["syncs"], median["log_bytes"] / steps]
-        print(f"{name:<18}" + "".join(f"{value:>10.0f}" for value in shown))
+        times = f"   {pace['postgres'] / pace[name]:.2f} times as many on postgres" if name != "postgres" else ""
+        print(f"{name:<18}" + "".join(f"{value:>10.0f}" for value in shown) + times)
 
 
 if __name__ == "__main__":

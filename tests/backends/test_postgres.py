@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from flujo.backends.conformance import creation, event, following, journal
 from flujo.backends.pages import Position
 from flujo.backends.postgres import connection, heart, leases, listing, schema
 from flujo.backends.postgres.connection import Connection, Lost
-from flujo.backends.postgres.url import parse
+from flujo.backends.postgres.url import Address, parse
 from flujo.kernel.backend import Commit, Order, Refused, Request, RunFilter, RunSummary
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -29,8 +30,10 @@ from flujo.kernel.errors import (
     NewerStoreError,
     RunActiveError,
     StoreError,
+    StoreLeaseLostError,
     StoreUrlError,
     without_password,
+    without_passwords,
 )
 
 PATIENCE_SECONDS = 20.0
@@ -102,7 +105,13 @@ SECRET = "s3cr3t-canary"
             f"postgresql://h/db?listen=postgresql%3A%2F%2Fa%3A{SECRET}%40h2",
             "postgresql://h/db?listen=postgresql%3A%2F%2Fa%40h2",
         ),
+        (f"postgresql:ann:{SECRET}@host/db", "postgresql:ann@host/db"),
+        (f"ann:{SECRET}@host/db", "ann@host/db"),
+        (f"postgresql://ann@host/db?pasword={SECRET}&x=1", "postgresql://ann@host/db?pasword=***&x=1"),
+        (f"postgresql://ann@host/db?sslpassword={SECRET}", "postgresql://ann@host/db?sslpassword=***"),
+        ("postgresql://ann@host/db?passfile=/etc/pgpass", "postgresql://ann@host/db?passfile=/etc/pgpass"),
         ("sqlite:/a/b:c@d/state.db", "sqlite:/a/b:c@d/state.db"),
+        ("sqlite:b@d.db", "sqlite:b@d.db"),
         ("postgresql://[::1]:5432/db", "postgresql://[::1]:5432/db"),
     ],
 )
@@ -136,6 +145,36 @@ def test_a_url_that_means_nothing_is_refused(url: str, problem: str) -> None:
     assert SECRET not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"no run 'postgresql://ann:{SECRET}@host/db' in sqlite:x", "no run 'postgresql://ann@host/db' in sqlite:x"),
+        (f"try: curl http://ann:{SECRET}@host/f and mail a@b", "try: curl http://ann@host/f and mail a@b"),
+        (f"'postgres:ann:{SECRET}@host/db' is nothing", "'postgres:ann@host/db' is nothing"),
+        ("tcp://host:7777 is not for a@b", "tcp://host:7777 is not for a@b"),
+        ("sqlite:/a/b:c@d/state.db", "sqlite:/a/b:c@d/state.db"),
+    ],
+)
+def test_a_text_is_told_without_the_passwords_of_its_urls(text: str, told: str) -> None:
+    """A URL may have been typed where none belongs."""
+    assert without_passwords(text) == told
+
+
+def everything_in(error: BaseException | None) -> list[str]:
+    """What can be read of an error, of what it came of, and of the addresses in its frames."""
+    told: list[str] = []
+    while error is not None:
+        told += [str(error), repr(error), *getattr(error, "__notes__", ()), str(vars(error))]
+        told += [
+            repr(value)
+            for frame, _ in walk_tb(error.__traceback__)
+            for value in frame.f_locals.values()
+            if isinstance(value, Address)
+        ]
+        error = error.__cause__ or error.__context__
+    return told
+
+
 @directly
 async def test_no_error_has_a_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Neither of a server that cannot be reached, nor of one that refuses, nor in what is logged or told of a store."""
@@ -149,7 +188,7 @@ async def test_no_error_has_a_password(url: str, caplog: pytest.LogCaptureFixtur
     ):
         with pytest.raises(StoreError) as refused:
             await PostgresBackend(wrong).open("one")
-        told += [str(refused.value), repr(refused.value), *refused.value.hints]
+        told += [*everything_in(refused.value), *refused.value.hints]
     async with opened(with_secret, "one") as handle:
         told += [handle.url, repr(handle), json.dumps(dict(await handle.details()))]
         told += [str(await sql(url, "SELECT query, application_name FROM pg_stat_activity"))]
@@ -489,9 +528,9 @@ async def test_a_death_that_was_told_is_final(hosts: Hosts) -> None:
     with fail_after(PATIENCE_SECONDS):
         assert not await one._heart.certainty()
 
-    with pytest.raises(StoreError, match="taken for dead"):
+    with pytest.raises(StoreLeaseLostError, match="taken for dead"):
         await one.append([creation("b")])
-    with pytest.raises(StoreError, match="taken for dead"):
+    with pytest.raises(StoreLeaseLostError, match="taken for dead"):
         await one.claim("a")
     assert await two.count(RunFilter()) == 1
 

@@ -88,7 +88,36 @@ limits list
 limits -o json
 limits unset task:shell
 limits unset nothing
+config -o json
+doctor -vv
 """
+
+MISPLACED = """
+list --server URL
+list --store postgresql:u:SECRET@h/db
+list --store u:SECRET@h/db
+list --store postgress://u:SECRET@h/db
+list --store URL?pasword=SECRET
+inspect URL
+run URL
+run hello.yaml --id URL
+resume URL
+serve URL
+lst --store URL
+db copy URL sqlite:copy.db
+list --store URL -vv
+"""
+
+
+@pytest.mark.parametrize("line", [line for line in MISPLACED.splitlines() if line])
+def test_a_password_that_is_misplaced_is_not_repeated(flujoctl: Flujoctl, folder: Path, line: str) -> None:
+    """Wherever on a line a URL was typed, no error and no line to type has its password."""
+    url = f"postgresql://u:{SECRET}@localhost:1/db"
+    ended = flujoctl(*line.replace("URL", url).replace("SECRET", SECRET).split())
+
+    assert ended.code != 0
+    assert ended.err
+    assert SECRET not in ended.out + ended.err
 
 
 def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: str, folder: Path) -> None:

@@ -131,7 +131,12 @@ class Session:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr. A closed terminal must not keep the command from ending cleanly."""
+    """Print a line on stderr, without the passwords of URLs in it. A closed terminal must not keep the command from
+    ending cleanly."""
+    if "@" in text:  # or nothing is imported for it
+        from flujo.kernel.errors import without_passwords
+
+        text = without_passwords(text)
     try:
         print(harmless(text), file=sys.stderr, flush=True)
     except OSError:

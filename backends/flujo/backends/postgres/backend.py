@@ -59,6 +59,7 @@ from flujo.kernel.errors import (
     RunNotFoundError,
     StoreError,
     StoreFullError,
+    StoreLeaseLostError,
     StoreNotFoundError,
     WorkflowNotFoundError,
 )
@@ -67,7 +68,7 @@ from flujo.kernel.loops import require_asyncio
 from flujo.kernel.state import FINAL
 
 from . import details, integrity, journal, leases, listing, pruning, queries, rows, schema, slots, statistics
-from .connection import FULL, Again, Connection, Lost, Refusal
+from .connection import FULL, Again, Connection, Lost, Refusal, Unconnectable
 from .heart import Background, Ears, Heart, ServerClock, channel_of, now
 from .journal import Journal
 from .leases import Neighbours
@@ -686,7 +687,8 @@ class PostgresBackend(StateBackend):
         if isinstance(error, Again) and error.code == FULL:
             return StoreFullError(self.url, ["free some space on the server, then: flujoctl resume RUN_ID"])
         if isinstance(error, Refusal):
-            return StoreError(self.url, f"the server refuses: {error}", _ways_on(error.code))
+            who = "no connection can be made" if isinstance(error, Unconnectable) else "the server refuses"
+            return StoreError(self.url, f"{who}: {error}", _ways_on(error.code))
         return StoreError(
             self.url, f"the server cannot be reached: {error}", ["pg_isready  # with the host and port of the URL"]
         )
@@ -697,11 +699,7 @@ class PostgresBackend(StateBackend):
         if self._unusable is not None:
             raise unusable(self.url, self._unusable)
         if self._heart is not None and self._heart.is_dead:
-            raise StoreError(
-                self.url,
-                f"this kernel was taken for dead: it did not reach the store for {self._lease:g} seconds",
-                ["start it again; others go on with its runs"],
-            )
+            raise StoreLeaseLostError(self.url, self._owner or "")
 
     def _require_owner(self) -> str:
         self._require_open()

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from flujo.kernel.errors import ExtraMissingError
 
+from . import libpq
 from .url import Address
 
 try:
@@ -81,6 +82,10 @@ class Refusal(Exception):
         self.code = code
 
 
+class Unconnectable(Refusal):
+    """No connection can be made as the URL and the environment say."""
+
+
 class Connection:
     """A connection that is open, for one task at a time."""
 
@@ -104,10 +109,20 @@ class Connection:
 
     @staticmethod
     async def _connect(dsn: str, address: Address, settings: dict[str, str] = SETTINGS) -> Any:
+        if (problem := libpq.unknown_service(address.said)) is not None:
+            raise Unconnectable(problem)
+        if address.application_name is not None:
+            settings = {**settings, "application_name": address.application_name}
+        timeout = address.connect_seconds or CONNECT_SECONDS
         try:
-            return await asyncpg.connect(dsn, timeout=CONNECT_SECONDS, server_settings=settings, **address.options)
+            return await asyncpg.connect(dsn, timeout=timeout, server_settings=settings, **address.options)
         except _ERRORS as error:
-            raise _translated(error, address) from None
+            if (problem := libpq.missing_file(address.said)) is not None:
+                raise Unconnectable(problem) from None
+            translated = _translated(error, address)
+            if isinstance(translated, Refusal) and not translated.code:
+                raise Unconnectable(str(translated)) from None
+            raise translated from None
 
     async def fetch(self, sql: str, *values: Any, timeout: float | None = ASK_SECONDS) -> Sequence[Row]:
         """Return every row of a statement. `@.` in it stands for the schema of the store."""

@@ -2,8 +2,9 @@
 
     postgresql://USER@HOST:PORT/DATABASE?schema=flujo&lease=15&patience=60&listen=postgresql://…
 
-What is not ours goes on to the driver: `sslmode`, `host`, `target_session_attrs` and the like. What is not said comes
-from the environment, as for every client of PostgreSQL: PGHOST, PGUSER, PGPASSWORD, PGPASSFILE, PGSERVICE.
+What is not ours goes on to the driver, as far as that knows it (`libpq`): `sslmode`, `host`, `target_session_attrs` and
+the like. What is not said comes from the environment, as for every client of PostgreSQL: PGHOST, PGUSER, PGPASSWORD,
+PGPASSFILE, PGSERVICE.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from flujo.kernel.errors import StoreUrlError, without_password
+
+from . import libpq
 
 SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 LEAST_LEASE_SECONDS, LONGEST_LEASE_SECONDS = 1.0, 300.0
@@ -46,11 +49,25 @@ class Address(NamedTuple):
     options: Mapping[str, Any]
     """Arguments of the driver's `connect`."""
 
+    connect_seconds: float | None
+    """How long a connection may take; None for the default."""
+
+    application_name: str | None
+    """What the server is told that connects; None for the default."""
+
+    said: Mapping[str, str]
+    """The options that go on to the driver."""
+
+    def __repr__(self) -> str:
+        """Return what may be shown: tracebacks with the values of variables, and debuggers, show this."""
+        return f"<address {self.shown}>"
+
     def censored(self, message: str) -> str:
         """Return what a driver or a server says, without the passwords of this address."""
         for dsn in (self.dsn, self.listen_dsn or ""):
             split = urlsplit(dsn)
-            given = {split.password, unquote(split.password or ""), dict(parse_qsl(split.query)).get("password")}
+            said = dict(parse_qsl(split.query))
+            given = {split.password, unquote(split.password or ""), said.get("password"), said.get("sslpassword")}
             for password in sorted(filter(None, given), key=len, reverse=True):
                 message = message.replace(password, "***")
         return message
@@ -59,11 +76,11 @@ class Address(NamedTuple):
 def parse(url: str) -> Address:
     """Return what a URL says; raises StoreUrlError."""
     scheme, _, rest = url.partition(":")
-    if rest and not rest.startswith("//"):
+    if rest and not rest.startswith(("//", "?")):
         raise StoreUrlError(url, f"write {scheme}://USER@HOST/DATABASE, or {scheme}: and PGHOST, PGUSER, PGDATABASE")
     try:
-        split = urlsplit(f"postgresql:{rest or '//'}")
-        _ = split.port
+        split = urlsplit(f"postgresql:{rest if rest.startswith('//') else '//' + rest}")
+        hosts = _hosts(split.netloc)
     except ValueError:  # whose text has a part of a password with a slash in it
         problem = "its host and port cannot be read; in a password write %40 for @, %2F for /, %3A for :, %3F for ?"
         raise StoreUrlError(url, problem) from None
@@ -73,21 +90,41 @@ def parse(url: str) -> Address:
         raise StoreUrlError(url, f"a schema has lower case letters, digits and '_', and begins with none: {schema!r}")
     lease = said.pop("lease", None)
     listen = said.pop("listen", None)
-    address = Address(
-        dsn="",
+    lease_seconds = None if lease is None else _lease(url, lease)
+    patience_seconds = _seconds(url, "patience", said.pop("patience", str(DEFAULT_PATIENCE_SECONDS)))
+    must_be_durable = _is_durable(url, said.pop("durability", "full"))
+    options = _driver_options(url, said)
+    try:
+        asked = libpq.translated(said, max(hosts, said.get("host", "").count(",") + 1))
+    except libpq.Unusable as error:
+        raise StoreUrlError(url, str(error)) from None
+    return Address(
+        dsn=_without_options(split, asked.left),
         shown=without_password(url),
         schema=schema,
-        lease_seconds=None if lease is None else _lease(url, lease),
-        patience_seconds=_seconds(url, "patience", said.pop("patience", str(DEFAULT_PATIENCE_SECONDS))),
-        listen_dsn=listen,
-        must_be_durable=_is_durable(url, said.pop("durability", "full")),
-        options=_driver_options(url, said),
+        lease_seconds=lease_seconds,
+        patience_seconds=patience_seconds,
+        listen_dsn=None if listen is None else parse(listen).dsn,
+        must_be_durable=must_be_durable,
+        options=options,
+        connect_seconds=asked.connect_seconds,
+        application_name=asked.application_name,
+        said=asked.left,
     )
-    return address._replace(dsn=_without_options(split, said))  # once all that is ours was taken out
+
+
+def _hosts(place: str) -> int:
+    """Return how many hosts a URL names; raises ValueError for a port that is none."""
+    hosts = place.rpartition("@")[2].split(",")
+    for host in hosts:
+        _ = urlsplit(f"//{host}").port
+    return len(hosts)
 
 
 def _without_options(split: SplitResult, left: Mapping[str, str]) -> str:
-    return urlunsplit(split._replace(query=urlencode(left, quote_via=quote)))
+    # A path that is no more than a slash would be a database without a name, and hide that of a service.
+    path = "" if split.path == "/" else split.path
+    return urlunsplit(split._replace(scheme="postgresql", path=path, query=urlencode(left, quote_via=quote)))
 
 
 def _lease(url: str, written: str) -> float:

@@ -80,6 +80,7 @@ from .stores import (
     StoreNotFoundError,
     StoreUrlError,
     without_password,
+    without_passwords,
 )
 from .surroundings import (
     BlockingCallError,
@@ -171,6 +172,7 @@ __all__ = [
     "WrongEventLoopError",
     "ways_on",
     "without_password",
+    "without_passwords",
 ]
 
 for _name in __all__:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from shlex import quote
 
 from .base import FlujoError
+from .stores import without_passwords
 
 
 class ServerUnreachableError(FlujoError, ConnectionError):
@@ -182,6 +183,7 @@ class InvalidAddressError(FlujoError, ValueError):
     reason_code = "invalid-address"
 
     def __init__(self, address: str, problem: str) -> None:
+        address = without_passwords(address)
         super().__init__(
             f"{address!r} is no address: {problem}",
             ["write unix:PATH, as in unix:.flujo/server.sock", "or tcp://HOST:PORT, as in tcp://127.0.0.1:7777"],

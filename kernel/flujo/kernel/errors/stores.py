@@ -16,14 +16,29 @@ if TYPE_CHECKING:
 _LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the store, then try again"
 
 
+_PASSWORDS = re.compile(r"(?i)(^|&)([^=&]*(?:password|passwd|pasword|pwd|secret)[^=&]*)=[^&]*")
+"""Options of a URL that hold a password, also where their name was mistyped."""
+
+
 def without_password(url: str) -> str:
     """Return the URL of a store as it may be shown, logged and stored: without what only its server is to know."""
     place, question, options = url.partition("?")
     if "@" not in place and re.search(r"//[^/:]*:[^/]*[^0-9/]", place):  # the password has a question mark in it
         place, question, options = url, "", ""
     place = re.sub(r"(//[^/@:]*):.*@", r"\1@", place, flags=re.DOTALL)
-    options = re.sub(r"(?i)(^|&)((?:ssl)?password)=[^&]*", r"\1\2=***", options)
+    if not re.match(r"(?i)(sqlite|file|memory):|[^:]*//", place):  # somebody has forgotten the slashes, or the scheme
+        place = re.sub(r"^((?:postgres(?:ql)?:)?[^/@:]+):[^/@]*@", r"\1@", place)
+    options = _PASSWORDS.sub(r"\1\2=***", options)
     return place + question + re.sub(r"(?i)(//|%2f%2f)([^/@:&%]*)(:|%3a)[^&]*(@|%40)", r"\1\2\4", options)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords of the URLs in it: somebody may have typed one where it is no use, and is
+    told so with what was typed."""
+    if "@" not in text:
+        return text
+    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://[^/\s:@]*):[^\s@]*@", r"\1@", text)
+    return re.sub(r"(?i)\b(postgres(?:ql)?:[^/\s:@]+):[^/\s@]*@", r"\1@", text)
 
 
 class StoreError(FlujoError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 
@@ -57,7 +58,8 @@ class Lease:
             await self._driver.stop_unrecorded()
             if not await self._backend.wait_for_certainty():
                 lost = StoreLeaseLostError(self._backend.url, self._driver.owner)
-                self._driver.committer.fail(lost)
+                with suppress(StoreError):  # a commit was told so first
+                    self._driver.committer.fail(lost)
                 return lost
             await self._go_on()
 
