@@ -114,6 +114,7 @@ TAKEOVERS ?= 1000
 LARGE = RUNS=60 KILLS=10 LEASE=4 FILLINGS=5 DEATHS=10 CUTS=5 STRIDE=1 TAKEOVERS=$(TAKEOVERS)
 torture-postgres: $(VENV)/.dev ## let everything befall a fleet on PostgreSQL, many times, as root: make torture-postgres TAKEOVERS=1000
 	$(LARGE) $(BIN)/pytest -q --timeout 3600 tests/backends/test_postgres_faults.py
+	SERVED=300 $(BIN)/pytest -q --timeout 3600 tests/cli/test_postgres.py -k submitted_to_one
 
 MUTATIONS ?= 20000
 mutations: $(VENV)/.dev ## try definitions with something changed: make mutations MUTATIONS=20000

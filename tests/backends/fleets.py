@@ -26,7 +26,7 @@ from flujo.kernel import Context, Kernel, Workflow, events, workflow
 from flujo.kernel.backend import RunFilter, RunSummary, StateBackend
 from flujo.kernel.checking import check
 from flujo.kernel.errors import FlujoError, StoreLeaseLostError
-from flujo.kernel.events import StepCompleted, StepStarted
+from flujo.kernel.events import EventRow, StepCompleted, StepStarted
 
 PATIENCE_SECONDS = 120.0
 STEPS = 5
@@ -36,6 +36,8 @@ def size(name: str, small: int) -> int:
     """Return how large a fault is to be: `make torture-postgres` says it in the environment."""
     return int(os.environ.get(name, small))
 
+
+DOUBT = "does not reach its store"
 
 bodies: Counter[str] = Counter()
 """How often the body of each step of each run has begun, by everybody in this process, as RUN/STEP."""
@@ -142,7 +144,9 @@ class Host:
         self.ledger.touch()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_RUNTIME_DIR": os.fspath(folder)}
         command = [*before, sys.executable, __file__, url, os.fspath(self.ledger), folder.name, str(runs)]
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self._log = folder / "log"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
 
     def wait_until_open(self) -> None:
         """Return once its runs are started."""
@@ -152,6 +156,10 @@ class Host:
     def bodies(self) -> Counter[str]:
         """Return how often the body of each step has begun there."""
         return Counter(self.ledger.read_text().split())
+
+    def doubts(self) -> int:
+        """Return how often it ended its bodies because it could not reach the store in time, as on a busy machine."""
+        return self._log.read_text().count(DOUBT)
 
     def wait_until_at_work(self, bodies: int) -> None:
         """Return once it has begun so many bodies."""
@@ -196,17 +204,18 @@ async def guard_tokens(url: str) -> None:
         await asking.close()
 
 
-async def faults_in(url: str, begun: Mapping[str, int], run_ids: Iterable[str]) -> list[str]:
+async def faults_in(url: str, begun: Mapping[str, int], run_ids: Iterable[str], *, doubts: int = 0) -> list[str]:
     """Return what is wrong with a store in which these runs ought to have completed, and with the bodies that were
-    `begun`: of each run at most as many more than it has steps as it has had owners beside the first."""
+    `begun`: of each run at most as many more than it has steps as it has had owners beside the first, and as a kernel
+    ended its bodies in doubt."""
     async with PostgresBackend(url) as backend:
         found = [str(problem) for problem in (await check(backend)).findings]
         for run_id in run_ids:
-            found += [f"{run_id}: {problem}" async for problem in _faults_of(backend, run_id, begun)]
+            found += [f"{run_id}: {problem}" async for problem in _faults_of(backend, run_id, begun, doubts)]
     return found
 
 
-async def _faults_of(backend: StateBackend, run_id: str, begun: Mapping[str, int]) -> AsyncIterator[str]:
+async def _faults_of(backend: StateBackend, run_id: str, begun: Mapping[str, int], doubts: int) -> AsyncIterator[str]:
     try:
         run = await backend.load(run_id)
         rows = await backend.read_events(run_id, run.uid, 0, 10_000)
@@ -221,11 +230,20 @@ async def _faults_of(backend: StateBackend, run_id: str, begun: Mapping[str, int
     for (step, generation), times in done.items():
         if times > 1:
             yield f"step {step} of generation {generation} was completed {times} times"
+    starts = Counter(row_step for row_step in map(_started, rows) if row_step is not None)
+    for name, times in begun.items():
+        if name.partition("/")[0] == run_id and times > starts[name.partition("/")[2]]:
+            yield f"the body of {name} has begun {times} times, and its start was recorded less often"
     of_run = {name: times for name, times in begun.items() if name.partition("/")[0] == run_id}
     if of_run.keys() < {f"{run_id}/{step}" for step, _ in done if step.startswith("work")}:
         yield f"only the bodies of {sorted(of_run)} have begun"
-    if (more := sum(of_run.values()) - len(of_run)) > run.token - 1:
+    if (more := sum(of_run.values()) - len(of_run)) > run.token - 1 + doubts:
         yield f"{more} bodies too many have begun, and it was taken over {run.token - 1} times"
+
+
+def _started(row: EventRow) -> str | None:
+    fact = events.decode(row).fact
+    return fact.step if isinstance(fact, StepStarted) else None
 
 
 def completed(facts: Iterable[events.Fact]) -> Counter[tuple[str, int]]:

@@ -649,7 +649,8 @@ async def all_completed(url: str, names: Sequence[str]) -> None:
 async def taken_over(url: str, gone: Host, heir: Host) -> None:
     """Return once a host has completed the runs of one that is gone; each with a body more at most per takeover."""
     await all_completed(url, gone.runs)
-    assert await faults_in(url, gone.bodies() + heir.bodies(), gone.runs) == []
+    doubts = gone.doubts() + heir.doubts()
+    assert await faults_in(url, gone.bodies() + heir.bodies(), gone.runs, doubts=doubts) == []
     assert max(await tokens(url)) > 1
 
 
