@@ -115,7 +115,10 @@ class Bare:
 
 
 async def serve(store: str, folder: Path) -> None:
+    from flujo.cli.commands.serve import look_for_garbage_less_often
     from flujo.server.app import run_server
+
+    look_for_garbage_less_often()  # as `flujoctl serve` does
 
     bare = Bare().server(f"unix:{folder}/bare")
     await bare.start()

@@ -390,12 +390,14 @@ class Runs(StoredRuns, Protocol):
 @dataclass(frozen=True, slots=True)
 class RunHandle(Generic[Result_co]):
     """A run that was started or resumed. `created` is false when the run was there already, `workflow` is what was
-    started, if that was a workflow and not its name."""
+    started, if that was a workflow and not its name. `as_started` is how a new run of this process stood when its start
+    was durable."""
 
     runs: Runs
     run_id: str
     created: bool = True
     workflow: Workflow[Result_co] | None = field(default=None, repr=False, compare=False)
+    as_started: RunSummary | None = field(default=None, repr=False, compare=False)
 
     async def result(self) -> Result_co:
         """Return the output once the run completed: as the workflow's function is annotated, or plain JSON when only

@@ -244,7 +244,8 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
     ) -> RunHandle:
         """See Runs.start."""
         started = await self._starter.start(workflow, inputs, Start(**options))
-        return RunHandle(self, *started, workflow if isinstance(workflow, Workflow) else None)
+        known = workflow if isinstance(workflow, Workflow) else None
+        return RunHandle(self, started.run_id, started.created, known, started.summary)
 
     async def submit(
         self, workflow: Workflow | str, inputs: Inputs | None = None, **options: Unpack[StartOptions]
@@ -254,7 +255,7 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         Where kernels are on several hosts, one of them takes it within moments. On a store of one host it waits for the
         next kernel that opens it. Raises as `start`."""
         started = await self._starter.start(workflow, inputs, Start(**options), detach=True)
-        return RunHandle(self, *started)
+        return RunHandle(self, started.run_id, started.created, as_started=started.summary)
 
     @overload
     async def run(self, workflow: Workflow[R], inputs: Inputs | None = None, **options: Unpack[RunOptions]) -> R: ...
@@ -269,7 +270,7 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
     async def fork(self, run_id: str, **options: Unpack[ForkOptions]) -> RunHandle:
         """See Runs.fork; the new run gets a workspace of its own."""
         started = await self._starter.fork(run_id, Fork(**options))
-        return RunHandle(self, *started)
+        return RunHandle(self, started.run_id, started.created, as_started=started.summary)
 
     async def resume(self, run_id: str, **options: Unpack[ResumeOptions]) -> RunHandle:
         """See Runs.resume."""

@@ -43,6 +43,7 @@ from flujo.kernel.api import (
     ReasonedOptions,
     RequestOptions,
     ResumeOptions,
+    RunHandle,
     check_types,
 )
 from flujo.kernel.durations import parse_duration
@@ -120,7 +121,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         new = await new_run(request)
         handle = await self._kernel.start(new.workflow, new.inputs, **new.options)
-        return pb.StartRunResponse(run=await self._run(handle.run_id), created=handle.created)
+        return pb.StartRunResponse(run=await self._of(handle), created=handle.created)
 
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:
         return await start_runs(self._kernel, request)
@@ -133,7 +134,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             inputs=given_object(request.inputs, "the inputs") if request.HasField("inputs") else None,
             **given_in(request, ResumeOptions.__annotations__, apart=APART),
         )
-        return pb.ResumeRunResponse(run=await self._run(handle.run_id))
+        return pb.ResumeRunResponse(run=await self._of(handle))
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -331,7 +332,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def UnpauseRun(self, request: pb.UnpauseRunRequest, context: Context) -> pb.UnpauseRunResponse:
         handle = await self._kernel.unpause(request.run_id, **_asked(request))
-        return pb.UnpauseRunResponse(run=await self._run(handle.run_id))
+        return pb.UnpauseRunResponse(run=await self._of(handle))
 
     async def SkipStep(self, request: pb.SkipStepRequest, context: Context) -> pb.SkipStepResponse:
         output = given_value(request.output, "the output") if request.HasField("output") else None
@@ -355,7 +356,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             workflow=await read_definition(request.definition) if request.HasField("definition") else None,
             **given_in(request, ForkOptions.__annotations__, apart=APART),
         )
-        return pb.ForkRunResponse(run=await self._run(handle.run_id), created=handle.created)
+        return pb.ForkRunResponse(run=await self._of(handle), created=handle.created)
 
     async def CancelRuns(self, request: pb.CancelRunsRequest, context: Context) -> pb.CancelRunsResponse:
         result = await self._kernel.cancel_runs(request.reason or None, **bulk_options(request, BULK_PAGE))
@@ -422,6 +423,11 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         run = to_run(summary, interrupted=state.unowned)
         put_details(run, state)
         return run
+
+    async def _of(self, handle: RunHandle) -> run_pb2.Run:
+        """Return a run that was asked for: a new one as it was started, without a look into the store."""
+        summary = handle.as_started
+        return await self._run(handle.run_id) if summary is None else await self._message(summary)
 
     async def _message(self, summary: RunSummary) -> run_pb2.Run:
         return to_run(summary, interrupted=await self._kernel.is_interrupted(summary))

@@ -105,7 +105,8 @@ def test_the_kind_is_also_there_as_text(kind: Kind) -> None:
     assert message.type == message.WhichOneof("fact") == kind.type
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=25)  # so at most 100 bytes, the least that a field takes
+ITEMS = 50  # the least that a map takes
 COUNT = st.integers(0, 2**32 - 1)
 CHANGES = st.sampled_from(["changed", "removed", "renamed", "reordered", "inserted"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -115,13 +116,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int | None": st.none() | COUNT,
     "bool": st.booleans(),
     "float": st.floats(allow_nan=False, allow_infinity=False),
-    "Mapping[str, float]": st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False)),
+    "Mapping[str, float]": st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False), max_size=ITEMS),
     "float | None": st.none() | st.integers(0, 10**10).map(lambda millis: millis / 1000),
     "Sequence[str]": st.just(()) | st.lists(TEXT, min_size=1),
     "Sequence[str] | None": st.none() | st.lists(TEXT, min_size=2, max_size=2),
     "Sequence[Sequence[str]]": st.just(()) | st.lists(st.tuples(TEXT, CHANGES, TEXT).map(list), min_size=1),
     "Sequence[Sequence[str]] | None": st.none() | st.lists(st.lists(TEXT, min_size=2, max_size=4), min_size=1),
-    "Mapping[str, str]": st.dictionaries(TEXT, TEXT),
+    "Mapping[str, str]": st.dictionaries(TEXT, TEXT, max_size=ITEMS),
     "Mapping[str, Any]": st.dictionaries(TEXT, TEXT | st.integers() | st.dictionaries(TEXT, TEXT)),
 }
 INSTANTS = ("next_attempt_at", "until")

@@ -178,7 +178,7 @@ async def _serve(
             raise
         raise ExtraMissingError("flujoctl serve", "grpc") from error
 
-    _look_for_garbage_less_often()
+    look_for_garbage_less_often()
 
     def started(kernel: Kernel, address: str) -> None:
         if session.output != "table":
@@ -207,7 +207,7 @@ async def _serve(
         say("stopped cleanly; the next server continues unfinished runs")
 
 
-def _look_for_garbage_less_often() -> None:
+def look_for_garbage_less_often() -> None:
     """Keep what is imported from the garbage collector, and have it look at new objects after more of them.
 
     Beside a thousand runs, whose batches outlive every look, it took a fifth of what a step costs (docs/performance.md;

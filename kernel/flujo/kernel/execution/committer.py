@@ -25,7 +25,7 @@ from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.events import EventRow, Fact, row_of
 from flujo.kernel.journal.fold import apply
 from flujo.kernel.journal.state import WorkflowState
-from flujo.kernel.journal.summaries import summarize
+from flujo.kernel.journal.summaries import RunSummary, summarize
 from flujo.kernel.loops import TOGETHER, Door, new_door, new_event
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.records import Commit, Refused, StoredDefinition
@@ -59,7 +59,7 @@ _new = tuple.__new__  # what Commit(…) comes to, in half the time; built for e
 class _Share:
     """What one run has in a batch."""
 
-    __slots__ = ("alone_from", "definition", "rows", "run", "taken")
+    __slots__ = ("alone_from", "definition", "rows", "run", "summary", "taken")
 
     def __init__(self, run: Recorder) -> None:
         self.run = run
@@ -67,6 +67,7 @@ class _Share:
         self.taken: Sequence[int] = ()
         self.definition: StoredDefinition | None = None
         self.alone_from: int | None = None
+        self.summary: RunSummary | None = None  # what is written of the run, once that is known
 
 
 class Batch:
@@ -96,6 +97,10 @@ class Batch:
             await self._doors[-1].wait()
         if self.failure is not None:
             raise self.failure
+
+    def summary_of(self, uid: str) -> RunSummary | None:
+        """Return how a run stands by what is written of it; None before that is known."""
+        return self.shares[uid].summary
 
     def end(self) -> None:
         """Let everybody who waits for it go on."""
@@ -284,7 +289,7 @@ class Committer:
 
 def _commit(share: _Share) -> Commit:
     run, state, rows = share.run, share.run.state, share.rows
-    summary = summarize(state, run.owner, run.token)
+    summary = share.summary = summarize(state, run.owner, run.token)
     return _new(
         Commit,
         (

@@ -171,10 +171,12 @@ class Fork:
 
 
 class Started(NamedTuple):
-    """The run that a start comes to; `created` is false when it was there already."""
+    """The run that a start comes to; `created` is false when it was there already, else `summary` is what is durable of
+    it then."""
 
     run_id: str
     created: bool = True
+    summary: RunSummary | None = None
 
 
 class Starter:
@@ -353,7 +355,7 @@ class Starter:
                     raise overlap_of(other, chosen.on_overlap)
                 not_before = other.summary.created_at + 1  # its clock is ahead; this run stands behind it all the same
         if refusal is not Refused.EXISTS:
-            return Started(run_id)
+            return Started(run_id, summary=batch.summary_of(run.uid))
         if (known := await self._made_before(run_id, created.request)) is not None:
             return known
         if created.forked_from is not None:
