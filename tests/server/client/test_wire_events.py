@@ -105,7 +105,7 @@ def test_the_kind_is_also_there_as_text(kind: Kind) -> None:
     assert message.type == message.WhichOneof("fact") == kind.type
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=25)  # so at most 100 bytes, the least that a field takes
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=25)  # 100 bytes: the least of a field
 ITEMS = 50  # the least that a map takes
 COUNT = st.integers(0, 2**32 - 1)
 CHANGES = st.sampled_from(["changed", "removed", "renamed", "reordered", "inserted"])
