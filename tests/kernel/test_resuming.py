@@ -18,7 +18,7 @@ from flujo.kernel.errors import (
     WorkflowNotFoundError,
 )
 from kernel.flows import Flaky, doubling, waiting
-from kernel.harness import Harness, crash, until
+from kernel.harness import Harness, crash, settled, until
 
 
 async def test_a_store_that_fails_in_a_resume_leaves_the_run_to_be_resumed_again() -> None:
@@ -200,3 +200,74 @@ async def test_a_resume_takes_the_timeout_of_the_definition_it_goes_on_with() ->
         await handle.signal("go", "late, and in time")
 
         assert await handle.result() == "late, and in time"
+
+
+@workflow
+async def countdown(ctx: Context, number: int, broken: list[int]) -> int:
+    if number == 0:
+        await ctx.step(_last, broken)
+        return 0
+    return 1 + await ctx.run_child("countdown", {"number": number - 1, "broken": broken})
+
+
+@workflow
+async def patient(ctx: Context) -> Any:
+    return await ctx.wait_signal("go")
+
+
+def _last(broken: list[int]) -> None:
+    if broken:
+        raise ValueError("not yet")
+
+
+@pytest.mark.parametrize("how", ["resume", "fork"])
+async def test_a_program_named_in_a_resume_or_fork_is_known_by_its_name(how: str) -> None:
+    """As the one named in a start: it may call itself by name, in a kernel that was given no workflow."""
+    harness = Harness()
+    async with harness.kernel() as kernel:
+        with pytest.raises(RunFailed):
+            await kernel.run(countdown, {"number": 1, "broken": [1]}, run_id="r")
+
+    async with harness.kernel() as kernel:
+        inputs: dict[str, Any] = {"broken": []}
+        if how == "resume":
+            handle = await kernel.resume("r", inputs=inputs, workflow=countdown)
+        else:
+            handle = await kernel.fork("r", inputs=inputs, workflow=countdown)
+
+        assert await handle.result() == 1
+
+
+async def test_a_run_resumed_with_a_program_comes_back_when_it_has_left_memory() -> None:
+    """Whoever brings it back finds its program by its name."""
+    harness = Harness()
+    async with harness.kernel() as kernel:
+        await kernel.start(patient, run_id="r")
+        await until(kernel, "r", "step_waiting")
+
+    async with harness.kernel(max_resident=0) as kernel:
+        await kernel.resume("r", workflow=patient)
+        await settled(lambda: "0 live runs" in repr(kernel))
+        await kernel.signal("r", "go", "went")
+
+        assert await kernel.result("r") == "went"
+
+
+async def test_a_resume_may_name_another_program_than_the_one_that_the_kernel_has() -> None:
+    """That is how an edited program is tried on one run; the kernel keeps its own for all others."""
+
+    @workflow(name="patient")
+    async def edited(ctx: Context) -> Any:
+        return ["edited", await ctx.wait_signal("go")]
+
+    harness = Harness()
+    async with harness.kernel(patient) as kernel:
+        await kernel.start(patient, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await kernel.pause("r")
+        await kernel.wait("r")
+        await kernel.resume("r", workflow=edited)
+        await kernel.signal("r", "go", 1)
+
+        assert await kernel.result("r") == ["edited", 1]
+        assert kernel.workflows["patient"] is patient

@@ -78,7 +78,7 @@ async def acting(
     else:
         from flujo.kernel import Kernel
 
-        from .sources import from_stored_text
+        from .sources import from_stored_text, program_of_run
 
         async with Kernel(
             open_backend(target.url),
@@ -86,6 +86,7 @@ async def acting(
             recover=False,
             workspaces=target.workspaces,
             load_definition=load_definition or from_stored_text,
+            load_program=program_of_run,
         ) as kernel:
             yield kernel
 

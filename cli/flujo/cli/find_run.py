@@ -94,6 +94,8 @@ async def run_to_resume(runs: StoredRuns, workflow: str, command: str, *, any_st
     AmbiguousRunError for several, RunActiveError for one that a live process runs.
     """
     found = [run async for run in every_run(runs, workflow=workflow, statuses=UNFINISHED)]
+    ids = {run.run_id for run in found}
+    found = [run for run in found if run.parent_run_id not in ids]  # a run resumes those that it has called
     if len(found) > 1:
         listed = [f"{run.run_id}  {run.status}" for run in found]
         raise AmbiguousRunError(

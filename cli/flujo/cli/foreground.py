@@ -169,11 +169,16 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
 def where_to_look(state: WorkflowState, lines: Sequence[str] | None) -> str | None:
     """Return the command that shows more of a failure: of the run that a step had started, or of what it printed."""
     step = state.steps.get(state.failed_step or "")
-    if step is not None and step.child is not None:
+    if step is not None and step.child is not None and _has_begun(step):
         return f"flujoctl explain {step.child}"
     if state.failed_step is None or "log_file" not in state.environment or (lines is not None and not lines):
         return None
     return f"flujoctl logs {state.run_id} --step {quote(state.failed_step)}"
+
+
+def _has_begun(step: StepState) -> bool:
+    """True if there was a run that a failed step waited for: its workflow may not be known, or refuse the inputs."""
+    return step.error is None or step.error.message.startswith(f"run {step.child} ")
 
 
 def _print_outcome(session: Session, state: WorkflowState) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple, Unpack
 
 from flujo.kernel import Event, Runs, RunStatus, StepState, WorkflowState
@@ -10,14 +11,15 @@ from flujo.kernel.api import ResumeOptions
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.state import LIVE
 
-from . import failures, text
+from . import failures, sources, text
 from .connect import acting, reading
 from .follower import Follower
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_all
-from .resume_run import chosen_workflow
+from .resume_run import chosen_workflow, programs_known_to
 from .session import Session, say
 from .shared_workspaces import note_shared_workspace
+from .target import ServerTarget
 
 _TOLD = 5
 """How many refusals are told one by one."""
@@ -38,10 +40,11 @@ async def resume_many(
     that of the worst outcome. A run that cannot be resumed keeps none of the others from it."""
     rested: list[Rested] = []
     with Interruption() as interruption, interruption.scope:
-        async with acting(session.target) as runs:
-            begun = [await _begin(session, runs, run_id, stored, options) for run_id in run_ids]
+        async with AsyncExitStack() as stack:
+            kernels = _Kernels(session, stack)
+            begun = [await _begin(session, kernels, run_id, stored, options) for run_id in run_ids]
             for each in begun:
-                rested.append(each if each.state is None else await _rest(runs, each))
+                rested.append(each if each.state is None else await _rest(await kernels.for_run(each.state), each))
                 _tell(session, rested[-1])
     if interruption.received is not None:
         left = [run_id for run_id in run_ids if run_id not in {each.run_id for each in rested}]
@@ -50,14 +53,32 @@ async def resume_many(
     return _conclude(session, rested)
 
 
-async def _begin(session: Session, runs: Runs, run_id: str, stored: bool, options: ResumeOptions) -> Rested:
+class _Kernels:
+    """What runs them: the server, or one kernel of this process for each Python module that they were started from,
+    since a program finds others by their names, and two modules may each have one of a name."""
+
+    def __init__(self, session: Session, stack: AsyncExitStack) -> None:
+        self._session, self._stack = session, stack
+        self._opened: dict[str | None, Runs] = {}
+
+    async def for_run(self, state: WorkflowState) -> Runs:
+        """Return what runs a run."""
+        target = self._session.target
+        module = None if isinstance(target, ServerTarget) else sources.module_of(state)
+        if module not in self._opened:
+            programs = programs_known_to(self._session, state)
+            self._opened[module] = await self._stack.enter_async_context(acting(target, workflows=programs))
+        return self._opened[module]
+
+
+async def _begin(session: Session, kernels: _Kernels, run_id: str, stored: bool, options: ResumeOptions) -> Rested:
     try:
         async with reading(session.target) as stores:
             state = await stores.inspect(run_id)
         note_shared_workspace(session, state)
         workflow = chosen_workflow(session, state, stored=stored, named=options.get("workflow"))
         own = ResumeOptions(**options) | {"workflow": workflow, "by": session.user}
-        await runs.resume(run_id, **own)
+        await (await kernels.for_run(state)).resume(run_id, **own)
     except FlujoError as error:
         return Rested(run_id, None, error)
     return Rested(run_id, state, None)

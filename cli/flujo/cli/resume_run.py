@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowState
@@ -18,12 +19,19 @@ from .target import ServerTarget
 
 
 async def resume_run(
-    session: Session, run_id: str, *, stored: bool = False, no_wait: bool = False, **options: Unpack[ResumeOptions]
+    session: Session,
+    run_id: str,
+    *,
+    stored: bool = False,
+    no_wait: bool = False,
+    programs: Sequence[Workflow] = (),
+    **options: Unpack[ResumeOptions],
 ) -> int:
     """Resume a run, follow it until it rests and return the exit code.
 
     `stored` uses the definition that the run has in the store. Otherwise it is the `workflow` of the options, if the
-    command line named one, or the one that is found through what the run has recorded.
+    command line named one, or the one that is found through what the run has recorded. `programs` are what a named
+    Python workflow may call by name.
     """
     async with reading(session.target) as runs:
         state = await runs.inspect(run_id)
@@ -41,7 +49,20 @@ async def resume_run(
     def load_definition(stored: StoredDefinition) -> Workflow:
         return sources.from_stored_text(stored, state)
 
-    return await advance(session, run_id, begin, no_wait=no_wait, after_seq=state.seq, load_definition=load_definition)
+    return await advance(
+        session,
+        run_id,
+        begin,
+        no_wait=no_wait,
+        after_seq=state.seq,
+        load_definition=load_definition,
+        workflows=programs or programs_known_to(session, state),
+    )
+
+
+def programs_known_to(session: Session, state: WorkflowState) -> Sequence[Workflow]:
+    """Return the Python workflows that a run may call by name; none for a server, which has its own."""
+    return () if isinstance(session.target, ServerTarget) else sources.programs_of_run(state)
 
 
 def chosen_workflow(session: Session, state: WorkflowState, *, stored: bool, named: Workflow | None) -> Workflow | None:

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flujo.kernel import RunStart, StoredDefinition, Workflow, WorkflowState
-from flujo.kernel.errors import DefinitionError, FlujoError, Problem
+from flujo.kernel.errors import DeclarationError, DefinitionError, FlujoError, Problem
 
 from .failures import SourceError, SourceNotFoundError
 from .source_files import require_file, ways_on
@@ -66,14 +66,38 @@ def of_run(state: WorkflowState) -> Workflow | None:
 
     Raises SourceError or DefinitionError for one that is there and cannot be used.
     """
-    if (target := state.environment.get(TARGET)) is not None:
-        return _load_python(str(target), str(state.environment.get(START_DIR) or os.getcwd()))
+    if (program := program_of_run(state)) is not None:
+        return program
     if (file := file_of(state)) is None:
         return None
     try:
         return _load_yaml(Path(file), None, check_children=False)  # those that have begun need no file
     except SourceNotFoundError:
         return None
+
+
+def programs(target: str, start_dir: str | None = None) -> list[Workflow]:
+    """Return the Python workflows that a run of `target` finds by name: its own and the others of its module; none for
+    a YAML file. Raises SourceNotFoundError, SourceError."""
+    return _load_programs(target, start_dir or os.getcwd()) if _is_python(target) else []
+
+
+def programs_of_run(state: WorkflowState) -> list[Workflow]:
+    """Return the Python workflows that a run finds by name, as `programs` does for what it was started from."""
+    if (target := state.environment.get(TARGET)) is None:
+        return []
+    return _load_programs(str(target), _start_dir(state))
+
+
+def program_of_run(state: WorkflowState) -> Workflow | None:
+    """Return the Python workflow that a run was started from as it is now; None if it was none."""
+    return next(iter(programs_of_run(state)), None)
+
+
+def module_of(state: WorkflowState) -> str | None:
+    """Return the Python file or module that a run was started from; None if it was none."""
+    target = state.environment.get(TARGET)
+    return None if target is None else str(target).rpartition(":")[0]
 
 
 def warnings_in(target: str) -> list[Problem]:
@@ -143,7 +167,16 @@ def _is_python(target: str) -> bool:
     return target.endswith(".py") or (bool(colon) and not os.path.exists(target) and place != "")
 
 
+def _start_dir(state: WorkflowState) -> str:
+    return str(state.environment.get(START_DIR) or os.getcwd())
+
+
 def _load_python(target: str, start_dir: str) -> Workflow:
+    return _load_programs(target, start_dir)[0]
+
+
+def _load_programs(target: str, start_dir: str) -> list[Workflow]:
+    """Return the workflow that a target names, then those of its module that have other names."""
     place, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
     is_file = place.endswith(".py")
     if is_file:
@@ -153,18 +186,35 @@ def _load_python(target: str, start_dir: str) -> Workflow:
     except SourceError as error:
         error.hints = (f"flujoctl run {quote(target)} -vv  # shows the whole error",)
         raise
-    name, found = _workflow_in(module, place, name)
-    recorded = {TARGET: f"{place}:{name}", START_DIR: start_dir}
-    before = found.environment
+    known = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
+    name = _name_among(known, place, name)
+    others = {each.name: key for key, each in reversed(known.items()) if _may_be_called(each)}
+    others.pop(known[name].name, None)
+    return [_recording(known[key], f"{place}:{key}", start_dir) for key in (name, *others.values())]
+
+
+def _may_be_called(workflow: Workflow) -> bool:
+    """True unless the workflow is unfinished, which must not keep others of its file from running."""
+    try:
+        workflow.require_resolved()
+    except DeclarationError:
+        return False
+    return True
+
+
+def _recording(workflow: Workflow, target: str, start_dir: str) -> Workflow:
+    """Return a workflow whose runs record where it is found again."""
+    recorded = {TARGET: target, START_DIR: start_dir}
+    before = workflow.environment
 
     def environment(beginning: RunStart) -> Mapping[str, Any]:
         return {**(before(beginning) if before is not None else {}), **recorded}
 
-    return replace(found, environment=environment)
+    return replace(workflow, environment=environment)
 
 
-def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workflow]:
-    known = {key: value for key, value in vars(module).items() if isinstance(value, Workflow)}
+def _name_among(known: Mapping[str, Workflow], place: str, name: str) -> str:
+    """Return the name of the workflow of a module that is meant: the one given, or else that of the only one."""
     listed = ", ".join(sorted(known)) or "none"
     if not name:
         if len(known) != 1:
@@ -172,7 +222,7 @@ def _workflow_in(module: ModuleType, place: str, name: str) -> tuple[str, Workfl
         name = next(iter(known))
     if name not in known:
         raise SourceError(f"{place} has no workflow {name!r}; it has: {listed}", [f"flujoctl run {place}:NAME"])
-    return name, known[name]
+    return name
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -96,6 +96,7 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         workspaces: Path = Path(".flujo/workspaces"),
         retention: Retention | None = None,
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
+        load_program: Callable[[WorkflowState], Workflow | None] | None = None,
         clock: Clock | None = None,
         random: RandomBytes = os.urandom,
     ) -> None:
@@ -106,8 +107,9 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         is how many owners one step may outlive before its run is paused. Plain functions run in `max_threads` threads
         of the kernel's own. `workspaces` is where runs get a folder of their own, if their workflow wants one.
         `retention` says which old runs the kernel forgets by itself, of workflows that have no rule of their own.
-        `load_definition` rebuilds a workflow from a stored text, for runs that were started with another one. Raises
-        ValueError for a limit below 1."""
+        `load_definition` rebuilds a workflow from a stored text, for runs that were started with another one.
+        `load_program` finds the program of a run whose workflow the kernel was not given, by what the run has recorded.
+        Raises ValueError for a limit below 1."""
         self.backend = backend
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()
@@ -115,7 +117,7 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         self._files = Workspaces(workspaces, backend)
         self._random = random
         self._recover_at_start = recover
-        self._registry = WorkflowRegistry(workflows, load_definition)
+        self._registry = WorkflowRegistry(workflows, load_definition, load_program)
         self._limits = Limits(max_steps, max_runs, max_resident, limits or {}, max_interruptions, max_threads)
         own_rules = {name: each.retention for name, each in self.workflows.items() if each.retention is not None}
         self._sweeper = Sweeper(backend, self.clock, own_rules, retention, self._files.remove)

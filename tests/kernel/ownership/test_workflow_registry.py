@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
-from flujo.kernel import Context, Kernel, StoredDefinition, Workflow, workflow
+from flujo.kernel import Context, Kernel, StoredDefinition, Workflow, WorkflowState, workflow
 from flujo.kernel.errors import (
     CorruptStoreError,
     DeclarationError,
@@ -102,6 +102,32 @@ async def test_a_stored_run_goes_on_with_the_workflow_it_began_with(
         workflow = await registry.for_run(state, kernel.backend)
 
     assert found in (workflow, workflow.version)
+
+
+@pytest.mark.parametrize(
+    ("registered", "finds", "found"),
+    [([], flow, flow), ([], None, WorkflowNotFoundError), ([flow], OLD, flow)],
+    ids=["found", "not found", "registered"],
+)
+async def test_a_program_that_was_not_given_is_found_by_what_its_run_has_recorded(
+    registered: list[Workflow], finds: Workflow | None, found: Any
+) -> None:
+    """One that was given comes first: whoever gave it has chosen."""
+    asked: list[str] = []
+
+    def load_program(state: WorkflowState) -> Workflow | None:
+        asked.append(state.workflow)
+        return finds
+
+    registry = WorkflowRegistry(registered, None, load_program)
+
+    try:
+        answer: Any = await registry.for_run(history(RunCreated("flow", "{}")), InMemoryBackend())
+    except WorkflowNotFoundError as error:
+        answer = type(error)
+
+    assert answer is found
+    assert asked == ([] if registered else ["flow"])
 
 
 async def test_a_resume_with_another_text_stores_it() -> None:

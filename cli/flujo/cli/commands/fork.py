@@ -11,6 +11,7 @@ from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.foreground import advance
 from flujo.cli.inputs import parse_inputs
+from flujo.cli.resume_run import programs_known_to
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow
@@ -57,6 +58,13 @@ def command(
             session.note(f"forked from {state.run_id}; the workspace of the new run is empty")
             return handle
 
-        return await advance(session, name, begin, no_wait=not wait, load_definition=load_definition)
+        return await advance(
+            session,
+            name,
+            begin,
+            no_wait=not wait,
+            load_definition=load_definition,
+            workflows=programs_known_to(session, state),
+        )
 
     return run_async(fork)

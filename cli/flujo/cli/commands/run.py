@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, NamedTuple
@@ -205,6 +206,7 @@ def _start(session: Session, request: RunRequest, *, detached: bool) -> int:
     if detached:
         return run_async(lambda: detach(session, begin))
     known = [request.workflow] if isinstance(request.workflow, Workflow) else []
+    known += sources.programs(request.target)[1:] if known else []
     return run_async(lambda: advance(session, run_id, begin, no_wait=request.no_wait, workflows=known))
 
 
@@ -226,8 +228,15 @@ def _resume(session: Session, request: RunRequest, from_step: str | None, overri
         run_id = await _find(session, request, any_status=from_step is not None)
         workflow = None if isinstance(request.workflow, str) else request.workflow
         options = ResumeOptions(from_step=from_step, inputs=request.inputs or None, workflow=workflow)
+        resume_it = partial(
+            resume_run,
+            session,
+            run_id,
+            no_wait=request.no_wait,
+            programs=sources.programs(request.target) if workflow is not None else (),
+        )
         try:
-            return await resume_run(session, run_id, no_wait=request.no_wait, **options)
+            return await resume_it(**options)
         except StateIncompatibilityError as error:
             # Overriding is what the user has asked for; what is kept of the old inputs is named all the same.
             if not override_params or any(each.change != "outdated" for each in error.differences):
@@ -235,7 +244,7 @@ def _resume(session: Session, request: RunRequest, from_step: str | None, overri
             for each in error.differences:
                 session.note(f"note: {each}")
             options["accept_changes"] = True
-            return await resume_run(session, run_id, no_wait=request.no_wait, **options)
+            return await resume_it(**options)
 
     return run_async(resume)
 

@@ -278,6 +278,7 @@ class Starter:
             given=inputs,
             is_fork=True,
         )
+        self._registry.remember(asked.workflow)
         created = created._replace(forked_from=run_id, request=request, principal=principal())
         self._workspaces.make_own(name, created.environment)
         return await self._begin(chosen, name, created, facts)

@@ -272,6 +272,7 @@ class Takeover:
         is_apart = state.status in FINAL and chosen.on_overlap is not Overlap.ALLOW
         if is_apart:
             await self._require_alone(state, chosen)
+        self._registry.remember(asked.workflow)
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.

@@ -24,13 +24,20 @@ _KEPT_LOADED = 64
 
 
 class WorkflowRegistry:
-    """`load` rebuilds a workflow from a stored text; without it only registered workflows are known."""
+    """`load` rebuilds a workflow from a stored text, and `load_program` finds that of a run of a program by what it has
+    recorded; without them only registered workflows are known."""
 
-    def __init__(self, workflows: Iterable[Workflow], load: Callable[[StoredDefinition], Workflow] | None) -> None:
+    def __init__(
+        self,
+        workflows: Iterable[Workflow],
+        load: Callable[[StoredDefinition], Workflow] | None,
+        load_program: Callable[[WorkflowState], Workflow | None] | None = None,
+    ) -> None:
         self.registered: dict[str, Workflow] = {}
         for each in workflows:
             self._register(each)
         self.load = load
+        self._load_program = load_program
         self._loaded: dict[str, Workflow] = {}  # what was loaded by name last, by digest of its text
 
     def _register(self, workflow: Workflow) -> None:
@@ -57,6 +64,12 @@ class WorkflowRegistry:
         if workflow not in self.registered:
             raise WorkflowNotFoundError(workflow, sorted(self.registered))
         return self.registered[workflow]
+
+    def remember(self, workflow: Workflow | None) -> None:
+        """Register the program that a run is resumed or forked with, so that it is found by its name when the run
+        calls it or comes back to memory. A kernel that has one of this name keeps its own, which other runs have."""
+        if workflow is not None and workflow.name not in self.registered:
+            self.resolve(workflow)
 
     async def find(self, workflow: Workflow | str, backend: StateBackend) -> Workflow:
         """Return the workflow to start as `resolve` does, or else the one that the store has under this name. Raises
@@ -96,7 +109,7 @@ class WorkflowRegistry:
 
     async def for_run(self, state: WorkflowState, backend: StateBackend) -> Workflow:
         """Return the workflow a stored run goes on with: the registered one if it is the same definition, or else the
-        stored text. Raises WorkflowNotFoundError, StateIncompatibilityError."""
+        stored text, or what finds its program. Raises WorkflowNotFoundError, StateIncompatibilityError."""
         registered = self.registered.get(state.workflow)
         same = registered is not None and (
             registered.definition is None or registered.definition.digest == state.definition
@@ -109,6 +122,8 @@ class WorkflowRegistry:
                 problem = f"the text of its definition {definition.digest} is another one than its digest says"
                 raise CorruptStoreError(state.run_id, problem, ["flujoctl db check"])
             return self.load(definition).as_started(state)
+        if registered is None and self._load_program is not None:
+            registered = self._load_program(state)
         if registered is None:
             raise WorkflowNotFoundError(state.workflow, sorted(self.registered))
         started = registered.as_started(state)
