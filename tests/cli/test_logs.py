@@ -67,6 +67,31 @@ def test_lines_are_chosen_by_step_attempt_and_number(
     assert (ended.code, ended.out.splitlines(), ended.err) == (0, expected, "")
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--since", "1h"), LINES),
+        (("--since", "1h", "--tail", "3"), LINES[3:]),
+        (("--since", "2020-01-01", "--step", "second"), LINES[3:]),
+        (("--until", "1h"), []),
+        (("--since", "9999-01-01"), []),
+        (("--since", "SECOND"), LINES[3:]),
+        (("--until", "SECOND"), LINES[:3]),
+    ],
+)
+def test_lines_are_chosen_by_when_they_were_printed(
+    options: tuple[str, ...], expected: list[str], talked: Path, flujoctl: Flujoctl
+) -> None:
+    """An instant, or an age; a line of which that is not known is left out then."""
+    second = json.loads(flujoctl("logs", "talk", "--step", "second", "-o", "json").out)[0]["at"]
+    with talked.open("a") as log:
+        log.write("second.1| old\n")
+
+    ended = flujoctl("logs", "talk", *(second if each == "SECOND" else each for each in options), "-q")
+
+    assert (ended.code, ended.out.splitlines(), ended.err) == (0, expected, "")
+
+
 def test_times_are_shown_to_who_asks_for_them(talked: Path, flujoctl: Flujoctl) -> None:
     """As --time says, before the step; a line that an earlier release has written has none."""
     with talked.open("a") as log:

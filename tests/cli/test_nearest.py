@@ -116,9 +116,7 @@ def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are(
         ("list --context prod", "did you mean --server?", "list --server prod"),
         ("get r -w", "did you mean `flujoctl watch`?", "watch r"),
         ("describe r -f", "did you mean `flujoctl watch`?", "watch r"),
-        ("logs r --since=1h", "did you mean --tail 100? (-t shows", "logs r --tail 100"),
-        ("logs r --since 1h", "did you mean --tail 100?", "logs r --tail 100"),
-        ("logs -fc work r", "did you mean --step?", None),
+        ("logs -fc work r", "did you mean --step?", "logs -f --step work r"),
         ("wait r --for=condition=complete", "did you mean 'all'?", "wait r --for=all"),
         ("wait --for completed r", "did you mean 'all'?", "wait --for all r"),
         ("list --status failed,paused", "may be repeated", "list --status failed --status paused"),
@@ -138,7 +136,40 @@ def test_the_options_of_other_tools_lead_to_options_and_commands_that_there_are(
         ("prune r", "takes no argument; 'r' is too much", None),
         ("clean r", "takes no argument; 'r' is too much", None),
         ("approve r a yes", "takes ID [SIGNAL]; 'yes' is too much", None),
-        ("cancel --all", "did you mean --status?", None),
+        ("cleanup --all", "did you mean 'prune'?", "prune --older-than 0"),
+        ("prune --all", "did you mean --older-than 0? (every run that has ended)", "prune --older-than 0"),
+        ("ls -l", "did you mean -o wide?", "ls -o wide"),
+        ("list -o", "it takes table, json, jsonl, yaml, name, wide", None),
+        ("list -o=json", "did you mean 'json'?", "list -ojson"),
+        ("list -s failed", "did you mean --status?", "list --status failed"),
+        ("list status=failed", "'status=failed' is too much", "list --status failed"),
+        ("list failed w", "'failed' and 'w' are too much", "list --status failed --workflow w"),
+        ("list 5", "'5' is too much", "list --limit 5"),
+        ("watch r r2", "'r2' is too much", "watch r"),
+        ("rm -f r", "did you mean 'delete'?", "delete --force r"),
+        ("rm --all", "did you mean 'delete'?", "delete --all"),
+        ("kill -9 r", "did you mean 'cancel'?", "cancel r"),
+        ("stop --all", "did you mean 'cancel'?", "cancel --all"),
+        ("retry r --from a", "did you mean `flujoctl resume --from-step`?", "resume r --from-step a"),
+        ("retry r --from-step a", "did you mean `flujoctl resume --from-step`?", "resume r --from-step a"),
+        ("resume r --step a", "did you mean `flujoctl retry --step`?", "retry r --step a"),
+        ("fork r --from a", "did you mean --from-step?", "fork r --from-step a"),
+        ("skip r --step a", "leave it out: the step stands by itself", "skip r a"),
+        ("set r --step a=1", "did you mean --result?", "set r --result a=1"),
+        ("signal r go --payload 1", "leave it out: the payload stands by itself", "signal r go 1"),
+        ("approve r --signal go", "leave it out: the signal stands by itself", "approve r go"),
+        ("export r -f x.jsonl", "it prints; write `> FILE` behind it", "export r"),
+        ("pause r --for 1h", "No such option '--for'", None),
+        ("doctor --fix", "each finding comes with the command that mends it", "doctor"),
+        ("-V", "did you mean `flujoctl version`?", "version"),
+        ("server status", "did you mean 'ping'?", "ping"),
+        ("server start", "did you mean 'serve'?", "serve"),
+        ("w.yaml who=Ada", "`run` runs a file", "run w.yaml who=Ada"),
+        ("./w.yaml", "`run` runs a file", "run ./w.yaml"),
+        ("nope.yaml", "`run` runs a file", "run --help"),
+        ("run w.yaml who Ada", "write NAME=TEXT or NAME:=JSON", "run w.yaml who=Ada"),
+        ("run w.yaml --who=Ada", "inputs are written NAME=TEXT", "run w.yaml who=Ada"),
+        ("run w.yaml --who Ada", "inputs are written NAME=TEXT", "run w.yaml who=Ada"),
         ("delete --workflow w", "add --yes, or look first with --dry-run", "delete --workflow w --dry-run"),
         ("get r -o jsonpath={.status}", "did you mean 'json'?", "get r -o json"),
     ],
@@ -277,3 +308,32 @@ def test_the_word_run_is_left_out(command: str, flujoctl: Flujoctl, folder: Path
 
     assert ended.code == 3
     assert "try: leave the word out: all commands are about runs" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("cron", "cron or a timer of systemd types `flujoctl run`"),
+        ("schedule w.yaml", "cron or a timer of systemd types `flujoctl run`"),
+        ("ui", "`flujoctl top` shows all runs in the terminal"),
+    ],
+)
+def test_what_is_not_here_is_told_with_what_does_it_instead(typed: str, told: str, flujoctl: Flujoctl) -> None:
+    """No command of another meaning is named in its place, as `config` for `cron`."""
+    ended = flujoctl(*typed.split())
+
+    assert (ended.code, ended.err) == (
+        2,
+        f"error[unknown-command]: there is no command {typed.split()[0]!r}: {told}\ntry: flujoctl --help\n",
+    )
+
+
+def test_who_names_no_file_is_shown_those_that_there_are(flujoctl: Flujoctl, folder: Path) -> None:
+    """Or how to get one."""
+    without = flujoctl("run").err.splitlines()
+    (folder / "w.yaml").write_text("name: w\nsteps: [{name: a, task: noop}]\n")
+    with_one = flujoctl("run").err.splitlines()
+
+    assert without[1].startswith("try: flujoctl init  # puts")
+    assert with_one[1:] == ["try: flujoctl run w.yaml", "try: flujoctl run --help"]
+    assert flujoctl("run", "w").err.splitlines()[1:] == ["try: flujoctl run w.yaml"]

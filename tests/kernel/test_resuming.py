@@ -207,7 +207,7 @@ async def countdown(ctx: Context, number: int, broken: list[int]) -> int:
     if number == 0:
         await ctx.step(_last, broken)
         return 0
-    return 1 + await ctx.run_child("countdown", {"number": number - 1, "broken": broken})
+    return 1 + int(await ctx.run_child("countdown", {"number": number - 1, "broken": broken}))
 
 
 @workflow

@@ -72,6 +72,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "flujoctl logs report-1",
         "flujoctl logs report-2 --step shrink",
         "flujoctl logs report-1 -t --time iso  # with the instant of each line",
+        "flujoctl logs report-1 --since 10m",
     ),
     "events": (
         "flujoctl events report-1 --time iso",

@@ -20,6 +20,7 @@ from flujo.kernel.durations import MICROSECONDS, parse_duration
 from flujo.kernel.errors import InvalidDurationError
 
 from .source_files import unreadable
+from .usage import NotAnInput
 
 STDIN = Path("-")
 
@@ -113,7 +114,7 @@ def _refuse_constant(name: str) -> Any:
 def _parse(assignment: str) -> tuple[str, Any]:
     match = _ASSIGNMENT.fullmatch(assignment)
     if match is None:
-        raise click.UsageError(f"{assignment!r} is not an input: write NAME=TEXT or NAME:=JSON")
+        raise NotAnInput(assignment)
     name, operator, text = match.groups()
     if operator == "=":
         return name, text

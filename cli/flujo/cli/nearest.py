@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from os.path import isfile
 from typing import NoReturn
 
 import click
 
-from .other_tools import COMMANDS, NOUNS, VALUES
+from .other_tools import COMMANDS, NOT_HERE, NOUNS, VALUES
 from .usage import UnknownCommand
 
 STATUSES = ("pending", "running", "waiting", "paused", "completed", "failed", "cancelled")
@@ -53,13 +54,21 @@ def refuse_unknown(ctx: click.Context, name: str, rest: Sequence[str], known: Co
     """Raise UnknownCommand for a command that does not exist, with the one that was meant."""
     path = "flujoctl" if ctx.info_name == "help" else ctx.command_path
     meant = COMMANDS.get(name, "") if name not in NOUNS else _behind_noun(rest, known)
+    if name == "server" and rest[:1] == ["status"] and "ping" in known:
+        meant = "ping"
     if meant.partition(" ")[0] not in known:
-        meant = nearest(name, known) or ""
+        meant = "" if name in NOT_HERE else nearest(name, known) or ""
     way_on = f"{path} {meant} --help" if meant else f"{path} --help"
     if name in STATUSES and "list" in known:
         meant = f"list --status {name}"
         way_on = f"{path} {meant}"
-    told = f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+    if "run" in known and not meant and (name.endswith((".yaml", ".yml", ".py")) or isfile(name)):
+        meant, way_on = "run", f"{path} run --help"
+        told = f"there is no command {name!r}; `run` runs a file"
+    elif meant or name not in NOT_HERE:
+        told = f"there is no command {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+    else:
+        told = f"there is no command {name!r}: {NOT_HERE[name]}"
     raise UnknownCommand(told, ctx, name=name, meant=meant or None, way_on=way_on)
 
 

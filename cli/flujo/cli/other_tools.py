@@ -85,6 +85,8 @@ COMMANDS: Mapping[str, str] = {
     "examples": "init --list",
     # serve and maintain
     "server": "serve",
+    "daemon": "serve",
+    "agent": "serve",
     "up": "serve",
     "dev": "serve",
     "worker": "serve",
@@ -132,12 +134,12 @@ class Instead(NamedTuple):
 
 
 _FOLLOWS = Instead("", "it follows the run by itself")
-_NO_SINCE = Instead("--tail 100", "-t shows when each line was printed")
+_MENDS_NOTHING = Instead("", "each finding comes with the command that mends it")
 
 OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "-A": {"list": Instead("--all")},
     "--all-namespaces": {"list": Instead("--all")},
-    "--all": {"": Instead("--status", "options choose runs", takes_value=True)},
+    "--all": {name: Instead("--older-than 0", "every run that has ended") for name in ("prune", "clean")},
     "--everything": {"list": Instead("--all")},
     "-w": {
         "list": Instead("flujoctl top"),
@@ -161,7 +163,11 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
         "delete": Instead("--force"),
         "prune": Instead("--yes"),
         "cancel": Instead("--yes"),
+        "export": Instead("", "it prints; write `> FILE` behind it", takes_value=True),
     },
+    "-9": {"cancel": Instead("", "what does not end by itself is killed")},
+    "-V": {"": Instead("flujoctl version")},
+    "-s": {"": Instead("--status"), "logs": Instead("--step"), "retry": Instead("--step")},
     "--force": {"prune": Instead("--yes"), "cancel": Instead("--yes")},
     "--filter": {"": Instead("--status", "`list --help` has all filters")},
     "--field-selector": {"": Instead("--status")},
@@ -216,8 +222,25 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
     "--follow": {"events": Instead("flujoctl watch"), "run": _FOLLOWS, "watch": _FOLLOWS, "resume": _FOLLOWS},
     "--log": {"inspect": Instead("flujoctl logs")},
     "--log-failed": {"inspect": Instead("flujoctl logs")},
-    "--since": {"logs": _NO_SINCE._replace(takes_value=True), "events": Instead("--after")},
-    "--until": {"logs": _NO_SINCE._replace(takes_value=True)},
+    "--since": {"events": Instead("--after")},
+    "--from": {
+        "retry": Instead("flujoctl resume --from-step"),
+        "resume": Instead("--from-step"),
+        "fork": Instead("--from-step"),
+        "run": Instead("--start-from"),
+    },
+    "--from-step": {"retry": Instead("flujoctl resume --from-step")},
+    "--step": {
+        "skip": Instead("", "the step stands by itself, behind the ID"),
+        "set": Instead("--result"),
+        "resume": Instead("flujoctl retry --step"),
+        "fork": Instead("--from-step"),
+    },
+    "--payload": {"signal": Instead("", "the payload stands by itself, behind the name")},
+    "--data": {"signal": Instead("", "the payload stands by itself, behind the name")},
+    "--signal": {"": Instead("", "the signal stands by itself, behind the ID")},
+    "--fix": {"": _MENDS_NOTHING},
+    "--repair": {"": _MENDS_NOTHING},
     "--time-out": {"": Instead("--timeout")},
     "--deadline": {"": Instead("--timeout")},
     "--run-timeout": {"run": Instead("--timeout")},
@@ -248,6 +271,15 @@ OPTIONS: Mapping[str, Mapping[str, Instead]] = {
 }
 """Options of other tools, by the name of our command or "" for any other, and what stands for each there."""
 
+
+WITHOUT_VALUE: Mapping[tuple[str, str], str] = {("list", "-l"): "-o wide"}
+"""By command and option, what stands here for an option that takes a value here and none elsewhere, as in `ls -l`."""
+
+NOT_HERE: Mapping[str, str] = {
+    **dict.fromkeys(("schedule", "schedules", "cron", "timer"), "cron or a timer of systemd types `flujoctl run`"),
+    **dict.fromkeys(("ui", "web", "open"), "`flujoctl top` shows all runs in the terminal"),
+}
+"""Words for what is not here, by what does it instead."""
 
 VALUES: Mapping[str, str] = {"--for": "all"}
 """By option, what stands here for what other tools take there, as in `wait --for=condition=complete`."""

@@ -14,7 +14,7 @@ import click
 from . import command_index
 from .nearest import refuse_unknown
 from .session import COMPLETE, FORMATS, GITHUB, Session, say, shared_options, tell
-from .usage import usage_code
+from .usage import NotAnInput, usage_code
 
 USAGE = 2
 UNUSABLE = 5
@@ -116,12 +116,14 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         from flujo.kernel.errors import FlujoError
 
         from .failures import after_full_disk, after_missing_file, report
+        from .not_a_run import after_missing_run
 
         if not isinstance(error, FlujoError):
             raise
         _show_traceback(session)
         after_full_disk(error, ["flujoctl", *arguments])
         after_missing_file(error, ["flujoctl", *arguments])
+        after_missing_run(error, arguments, session)
         return report(error, session)
 
 
@@ -135,6 +137,11 @@ def _refuse(error: click.ClickException, arguments: Sequence[str], session: Sess
         message = f"No such option {error.option_name!r}"
     message = in_plain_words(message, arguments)
     meant = what_was_meant(program, error, arguments)
+    if isinstance(error, NotAnInput):
+        from .not_a_run import line_meant
+
+        if (line := line_meant(session, error.word, arguments)) is not None:
+            meant = meant._replace(lines=[line])
     if meant.told:
         message = f"{message.removesuffix('.')}; {meant.told}"
     fields = {"reason": "USAGE", "type": type(error).__name__, "exit_code": USAGE, "hints": list(meant.lines)}

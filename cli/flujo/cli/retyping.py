@@ -10,15 +10,16 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import click
 
 from . import command_index
 from .nearest import STATUSES, nearest_choice, nearest_status
-from .other_tools import FILTERS, NOUNS, OPTIONS, Instead
+from .other_tools import FILTERS, NOUNS, OPTIONS, WITHOUT_VALUE, Instead
 from .session import Session
-from .usage import ExtraWords, NobodyToAsk, UnknownCommand
+from .usage import ExtraWords, NobodyToAsk, NoRunsNamed, NotAnInput, UnknownCommand
 
 _READING = {name for title, commands in command_index.SECTIONS if title == "Look at runs" for name, _ in commands}
 """Commands that do nothing to a run."""
@@ -28,6 +29,10 @@ _HARMLESS |= {"workflows", "export", "info", "check"}
 """Those and others that may be repeated without a word of theirs, whatever it was meant to say."""
 
 
+MOST_SLIPS = 3
+"""How many slips of one line are mended in the line to type."""
+
+
 class Meant(NamedTuple):
     """What is told behind the error, "" for nothing, and the lines that help, the likeliest first."""
 
@@ -35,8 +40,10 @@ class Meant(NamedTuple):
     lines: Sequence[str]
 
 
-def what_was_meant(root: click.Group, error: click.ClickException, arguments: Sequence[str]) -> Meant:
-    """Return what was meant by a command line that `error` refuses."""
+def what_was_meant(
+    root: click.Group, error: click.ClickException, arguments: Sequence[str], *, slips: int = MOST_SLIPS
+) -> Meant:
+    """Return what was meant by a command line that `error` refuses, which may have more slips than that one."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     overview = f"{context.command_path if context is not None else _named(arguments)} --help"
     told, words = "", None
@@ -52,12 +59,21 @@ def what_was_meant(root: click.Group, error: click.ClickException, arguments: Se
         told, words = f"did you mean {value!r}?", _with_value(error, value, arguments)
     elif isinstance(error, ExtraWords):
         words = _without_extra(error, arguments)
-    elif isinstance(error, click.MissingParameter) and (lines := _ids(root, error, arguments)):
+    elif isinstance(error, NotAnInput):
+        words = _as_input(error, arguments)
+    elif isinstance(error, click.BadOptionUsage):
+        told, words = _with_a_value(root, error, arguments)
+    elif isinstance(error, NoRunsNamed):
+        return Meant(told, [_WHICH_RUNS, overview])
+    elif isinstance(error, click.MissingParameter) and (lines := _left_out(root, error, arguments)):
         return Meant(told, lines)
     if len(arguments) > 1 and arguments[1] in NOUNS and isinstance(error, click.UsageError):
         words = [arguments[0], *arguments[2:]]
-    if words is not None and is_readable(root, words):
+    if words is not None and (refused := refusal(root, words)) is None:
         return Meant(told, [shlex.join(["flujoctl", *words])])
+    if words is not None and refused is not None and slips > 1:
+        further = what_was_meant(root, refused, words, slips=slips - 1)
+        return Meant(told, further.lines)
     return Meant(told, [overview])
 
 
@@ -89,22 +105,29 @@ _PLAIN = {
 
 def is_readable(root: click.Group, words: Sequence[str]) -> bool:
     """True if a command line names a command that takes the rest of it."""
+    return refusal(root, words) is None
+
+
+def refusal(root: click.Group, words: Sequence[str]) -> click.ClickException | None:
+    """Return why a command line is not valid; None if it names a command that takes the rest of it."""
     command: click.Command | None = root
     context = click.Context(root, info_name="flujoctl", obj=Session())
     left = list(words)
     while isinstance(command, click.Group):
         if not left or left[0].startswith("-"):
-            return False
+            return click.UsageError("no command is named", context)
         command = command.get_command(context, left.pop(0))
     if command is None:
-        return False
+        return click.UsageError("there is no such command", context)
     if {"--help", "-h"} & set(left):
-        return True
+        return None
     try:
         with command.make_context(str(command.name), left, parent=context):
-            return True
-    except (click.ClickException, click.exceptions.Exit):
-        return False
+            return None
+    except click.ClickException as error:
+        return error
+    except click.exceptions.Exit:
+        return None
 
 
 def _with_command(root: click.Group, error: UnknownCommand, arguments: Sequence[str]) -> list[str] | None:
@@ -113,6 +136,10 @@ def _with_command(root: click.Group, error: UnknownCommand, arguments: Sequence[
         return None
     place = list(arguments).index(error.name)
     before, rest = list(arguments[:place]), list(arguments[place + 1 :])
+    if error.meant == "run" and os.path.isfile(error.name):
+        return [*before, "run", *arguments[place:]]
+    if error.name == "server" and rest[:1] in (["status"], ["start"]):
+        return [*before, *error.meant.split(), *rest[1:]]
     meant = error.meant.split()
     if error.name in NOUNS and rest:
         rest = rest[1:]
@@ -143,7 +170,9 @@ def _with_option(error: click.NoSuchOption, arguments: Sequence[str]) -> tuple[s
         instead = Instead(status)
     if instead is not None and instead.words.startswith("-") and not _has(error, instead.words.split()[0]):
         instead = None
-    near = sorted(error.possibilities or ())
+    near = [each for each in sorted(error.possibilities or ()) if _is_near(each, error.option_name)]
+    if instead is None and not near and name == "run" and (words := _option_as_input(error.option_name, arguments)):
+        return "inputs are written NAME=TEXT", words
     if instead is None:
         told = f"did you mean {' or '.join(near)}?" if near else ""
         return told, _replaced(error.option_name, Instead(near[0]), arguments) if len(near) == 1 else None
@@ -169,13 +198,13 @@ def _replaced(option: str, instead: Instead, arguments: Sequence[str]) -> list[s
             continue
         put, rest = instead.words.split(), list(arguments[place + 1 :])
         if is_one_of_several and (letters := word[1:].replace(option[1], "", 1)):
-            put.append(f"-{letters}")
+            put = [f"-{letters}", *put] if word.endswith(option[1]) else [*put, f"-{letters}"]
         elif equals and not instead.takes_value and put:
             put[-1] += f"={value}"
         if instead.takes_value and not equals and rest and not rest[0].startswith("-"):
             rest = rest[1:]
         if put[:1] == ["flujoctl"]:
-            return [*put[1:], *arguments[1:place], *rest]
+            return [put[1], *arguments[1:place], *put[2:], *rest]
         return [*arguments[:place], *put, *rest]
     return None
 
@@ -195,7 +224,8 @@ def _with_value(error: click.BadParameter, meant: str, arguments: Sequence[str])
     given = re.match(r"'(.*)' is not one of ", error.message)
     if given is None:
         return None
-    ends = (given[1], *(f"{option}={given[1]}" for option in getattr(error.param, "opts", ())))
+    options = getattr(error.param, "opts", ())
+    ends = (given[1], *(f"{option}={given[1]}" for option in options), *(f"{option}{given[1]}" for option in options))
     if not set(ends) & set(arguments):
         return None
     return [word.removesuffix(given[1]) + meant if word in ends else word for word in arguments]
@@ -208,15 +238,26 @@ def _without_extra(error: ExtraWords, arguments: Sequence[str]) -> list[str] | N
     if command is None or command.name not in _HARMLESS or not set(error.words) <= set(arguments):
         return None
     left = [word for word in arguments if word not in error.words]
-    option = _option_for(command, error.words[0])
-    return [*left, option, *error.words] if option is not None and len(error.words) == 1 else left
+    belongs = [words for word in error.words if (words := _with_its_option(command, word))]
+    options = {words[0] for words in belongs}
+    return [*left, *chain.from_iterable(belongs)] if len(options) == len(error.words) else left
 
 
-def _option_for(command: click.Command, word: str) -> str | None:
-    """Return the option of a command that a word is likely to belong to."""
+def _with_its_option(command: click.Command, word: str) -> list[str]:
+    """Return a word behind the option of a command that it is likely to belong to; nothing if there is none."""
     known = {option for parameter in command.params for option in parameter.opts}
-    fitting = ("--status",) if word in STATUSES else ("--step", "--workflow")
-    return next((option for option in fitting if option in known), None)
+    name, equals, value = word.partition("=")
+    if equals:
+        fitting, word = (FILTERS.get(name, ""),), value
+    elif word in STATUSES:
+        fitting = ("--status",)
+    elif word.isdecimal():
+        fitting = ("--limit",)
+    elif "run_id" in {parameter.name for parameter in command.params}:
+        fitting = ("--step",)  # the run is named, so this is no workflow
+    else:
+        fitting = ("--workflow",)
+    return next(([option, word] for option in fitting if option in known), [])
 
 
 def _several(error: click.BadParameter, arguments: Sequence[str]) -> list[str] | None:
@@ -238,12 +279,73 @@ def _several(error: click.BadParameter, arguments: Sequence[str]) -> list[str] |
     return None
 
 
+def _is_near(option: str, given: str) -> bool:
+    """True if an option is likely to be what was meant; click takes `--store` for `--step`."""
+    from difflib import SequenceMatcher
+
+    ours, theirs = option.lstrip("-"), given.lstrip("-")
+    return ours.startswith(theirs) or SequenceMatcher(None, ours, theirs).ratio() >= ALIKE
+
+
+ALIKE = 0.7
+"""How alike two options must be, from 0 to 1, for one to be a slip for the other."""
+
+
+def _option_as_input(option: str, arguments: Sequence[str]) -> list[str] | None:
+    """Return a line with `--NAME=TEXT`, or `--NAME TEXT`, as the input that it is here."""
+    name = option.removeprefix("--")
+    if name == option or not name.replace("-", "_").isidentifier():
+        return None
+    for place, word in enumerate(arguments):
+        if word.startswith(f"{option}="):
+            return [*arguments[:place], word.removeprefix("--"), *arguments[place + 1 :]]
+        if word == option and place + 1 < len(arguments) and not arguments[place + 1].startswith("-"):
+            return [*arguments[:place], f"{name}={arguments[place + 1]}", *arguments[place + 2 :]]
+    return None
+
+
+def _as_input(error: NotAnInput, arguments: Sequence[str]) -> list[str] | None:
+    """Return a line with `NAME TEXT` as the input that it is likely to be: `NAME=TEXT`."""
+    place = list(arguments).index(error.word) if error.word in arguments else len(arguments)
+    words = arguments[place : place + 2]
+    if len(words) < 2 or not words[0].isidentifier() or "=" in words[1] or words[1].startswith("-"):
+        return None
+    return [*arguments[:place], "=".join(words), *arguments[place + 2 :]]
+
+
+def _with_a_value(
+    root: click.Group, error: click.BadOptionUsage, arguments: Sequence[str]
+) -> tuple[str, list[str] | None]:
+    """Return what an option takes that was given without its value, and the line if it is another tool's."""
+    command = root.get_command(click.Context(root), arguments[0])  # the error knows of none
+    if command is None:
+        return "", None
+    if (instead := WITHOUT_VALUE.get((str(command.name), error.option_name))) is not None:
+        return f"did you mean {instead}?", _replaced(error.option_name, Instead(instead), arguments)
+    for parameter in command.params:
+        if error.option_name in parameter.opts and isinstance(parameter.type, click.Choice):
+            return f"it takes {', '.join(map(str, parameter.type.choices))}", None
+    return "", None
+
+
+_WHICH_RUNS = "flujoctl list  # shows the ids"
+
+
+def _left_out(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:
+    """Return what helps who has left out an argument; nothing if its command's help does."""
+    if error.param is not None and error.param.name == "target" and len(arguments) == 1:
+        files = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))[:MOST_SLIPS]
+        lines = [shlex.join(["flujoctl", *arguments, name]) for name in files]
+        return [*(lines or ["flujoctl init  # puts a workflow to start from here"]), f"flujoctl {arguments[0]} --help"]
+    return _ids(root, error, arguments)
+
+
 def _ids(root: click.Group, error: click.MissingParameter, arguments: Sequence[str]) -> Sequence[str]:
     """Return what helps who has left out the id of a run: the newest one where nothing is done to it."""
     if error.param is None or error.ctx is None or error.param.name not in ("run_id", "run_ids"):
         return ()
     newest = [*arguments, "@last"]
-    lines = ["flujoctl list  # shows the ids", f"{error.ctx.command_path} --help"]
+    lines = [_WHICH_RUNS, f"{error.ctx.command_path} --help"]
     if error.ctx.command.name in _READING and is_readable(root, newest):
         lines.insert(0, f"{shlex.join(['flujoctl', *newest])}  # the newest run")
     return lines

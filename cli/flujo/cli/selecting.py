@@ -6,7 +6,7 @@ A command that takes them has a parameter `choice` instead of one for each optio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -23,6 +23,7 @@ from .find_run import every_run, find_run
 from .inputs import parse_instant, parse_labels
 from .output import emit_all
 from .session import Session, say
+from .usage import NoRunsNamed
 
 if TYPE_CHECKING:
     from flujo.kernel import RunSummary
@@ -53,6 +54,7 @@ class RunChoice:
     failed_step: str | None
     parent: str | None
     instants: Mapping[str, int]
+    takes_all: bool = False
 
     @property
     def wanted(self) -> RunQuery:
@@ -84,6 +86,8 @@ class RunChoice:
         for name in ("workflow", "id_prefix", "failed_step", "parent"):
             if (value := getattr(self, name)) is not None:
                 yield f"--{name.replace('_', '-')} {quote(value)}"
+        if self.takes_all:
+            yield "--all"
         for label in self.labels:
             yield f"--label {quote(label)}"
         for option, instant in self.instants.items():
@@ -193,9 +197,11 @@ def naming_without_ids(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same but for the ids, to a command that has an argument of its own for them."""
 
     @wraps(function)
-    def with_named(*args: Any, choice: RunChoice, dry_run: bool, yes: bool, **rest: Any) -> Any:
-        return function(*args, named=Named(tuple(rest.pop("run_ids", ())), choice, dry_run, yes), **rest)
+    def with_named(*args: Any, choice: RunChoice, dry_run: bool, yes: bool, takes_all: bool, **rest: Any) -> Any:
+        chosen = replace(choice, takes_all=takes_all)
+        return function(*args, named=Named(tuple(rest.pop("run_ids", ())), chosen, dry_run, yes), **rest)
 
+    with_named = click.option("--all", "takes_all", is_flag=True, help="every run that this can be done to")(with_named)
     with_named = click.option("--yes", "-y", is_flag=True, help="do not ask before acting on chosen runs")(with_named)
     with_named = click.option("--dry-run", is_flag=True, help="show the runs, do nothing to them")(with_named)
     return choosing(with_named)
@@ -252,8 +258,9 @@ async def _found(session: Session, named: Named, verb: Verb) -> Sequence[RunSumm
 
 def _wanted(choice: RunChoice, verb: Verb) -> RunQuery:
     if choice.is_open:
-        raise click.UsageError(
-            "no runs are named: give their ids, or choose them by --status, --workflow, --label, --id-prefix or an age"
+        raise NoRunsNamed(
+            "no runs are named: give their ids, or choose them by --status, --workflow, --label, --id-prefix, an age "
+            "or --all"
         )
     if others := [status for status in choice.statuses if status not in verb.statuses]:
         raise click.UsageError(

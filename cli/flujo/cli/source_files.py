@@ -67,7 +67,9 @@ def unreadable(file: Path, error: OSError) -> SourceNotFoundError:
 def missing(file: Path, *hints: str) -> SourceNotFoundError:
     """Return the error of a file that is not there, with the name in its folder that was probably meant."""
     try:
-        meant = nearest(file.name, [each.name for each in file.parent.iterdir() if each.is_file()])
+        names = [each.name for each in file.parent.iterdir() if each.is_file()]
+        meant = next((name for name in sorted(names) if name in (f"{file.name}.yaml", f"{file.name}.yml")), None)
+        meant = meant or nearest(file.name, names)
     except OSError:
         meant = None
     if meant is None:

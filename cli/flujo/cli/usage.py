@@ -30,6 +30,18 @@ class ExtraWords(click.UsageError):
         self.words = tuple(words)
 
 
+class NotAnInput(click.UsageError):
+    """A `word` of a command line stands where inputs are written, and is none."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"{word!r} is not an input: write NAME=TEXT or NAME:=JSON")
+        self.word = word
+
+
+class NoRunsNamed(click.UsageError):
+    """A command that acts on runs is given neither an id nor an option that chooses some."""
+
+
 CODES: dict[str, tuple[type[click.ClickException], str]] = {
     "unknown-command": (
         UnknownCommand,

@@ -14,10 +14,12 @@ from flujo.cli.connect import reading
 from flujo.cli.event_text import event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
+from flujo.cli.inputs import parse_instant
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, harmless, run_async
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import LogLine, LogOptions
+from flujo.kernel.clock import SystemClock
 from flujo.kernel.durations import format_instant
 
 LOOK_SECONDS = 0.2
@@ -29,6 +31,8 @@ LOOK_SECONDS = 0.2
 @click.option("--step", metavar="STEP", help="only what this step has printed, or the items of this loop")
 @click.option("--attempt", metavar="N", type=click.IntRange(1), help="only what was printed in this attempt")
 @click.option("-n", "--tail", metavar="N", type=click.IntRange(0), help="only the last N lines of what there is")
+@click.option("--since", metavar="WHEN", help="only what was printed at WHEN or later, such as 10m or an instant")
+@click.option("--until", metavar="WHEN", help="only what was printed before WHEN")
 @click.option("-f", "--follow", is_flag=True, help="go on with what is printed, until the run has ended")
 @click.option("-t", "--timestamps", is_flag=True, help="begin each line with when it was printed; --time says how")
 @click.option("--no-prefix", is_flag=True, help="leave out the step and attempt before each line")
@@ -38,6 +42,8 @@ def command(
     step: str | None,
     attempt: int | None,
     tail: int | None,
+    since: str | None,
+    until: str | None,
     follow: bool,
     timestamps: bool,
     no_prefix: bool,
@@ -48,7 +54,10 @@ def command(
     """
     if follow and session.output in ("json", "yaml"):
         raise click.UsageError(f"--follow shows line by line; use -o jsonl instead of -o {session.output}")
-    show = _Printer(session, prefix=not no_prefix, timestamps=timestamps)
+    now = SystemClock().now()
+    earliest = None if since is None else parse_instant(since, now, "--since")
+    latest = None if until is None else parse_instant(until, now, "--until")
+    show = _Printer(session, prefix=not no_prefix, timestamps=timestamps, printed=(earliest, latest))
 
     async def read() -> None:
         async with reading(session.target) as runs:
@@ -99,8 +108,13 @@ def _no_announcement(step: StepState) -> None:
 class _Printer:
     """Prints lines of a log in the format asked for."""
 
-    def __init__(self, session: Session, *, prefix: bool, timestamps: bool) -> None:
+    def __init__(
+        self, session: Session, *, prefix: bool, timestamps: bool, printed: tuple[int | None, int | None]
+    ) -> None:
+        """`printed` are the instants at which what is shown was printed: from the first one on, and before the other.
+        A line of which that is not known is shown if neither is given."""
         self._format = session.output
+        self._earliest, self._latest = printed
         self._prefix, self._timestamps = prefix, timestamps
         self._time = session.time
         self.is_untouched = True
@@ -108,7 +122,7 @@ class _Printer:
 
     def all(self, lines: Iterable[LogLine]) -> None:
         """Print some lines; they are there once this returns."""
-        lines = list(lines)
+        lines = [line for line in lines if self._is_wanted(line)]
         self.is_untouched &= not lines
         if self._format in ("json", "yaml"):
             emit([_object(line) for line in lines], self._format)
@@ -119,6 +133,11 @@ class _Printer:
             else:
                 print(self._text(line))
         sys.stdout.flush()
+
+    def _is_wanted(self, line: LogLine) -> bool:
+        if line.at is None:
+            return self._earliest is None and self._latest is None
+        return (self._earliest or 0) <= line.at and (self._latest is None or line.at < self._latest)
 
     def _text(self, line: LogLine) -> str:
         text = line.text
