@@ -75,13 +75,13 @@ NEVER = {"grpc", "google", "flujo.v1", "httpx", "psycopg", "asyncpg", "mkdocs", 
 
 FOR_YAML = {"yaml", "jinja2", "flujo.workflows"}
 FOR_TERMINALS = {"rich"}
-FOR_TYPES = {"pydantic"}
-"""What only a Python workflow needs, for the types it declares."""
+FOR_TYPES = {"pydantic", "pydantic_core"}
+"""What only a Python workflow needs, for the types it declares; JSON takes the extension alone (json_core.py)."""
 
 FOR_LISTS = {
     "asyncio",
     "aiosqlite",
-    "pydantic_core",
+    "pydantic_core._pydantic_core",
     "flujo.kernel.kernel",
     "flujo.kernel.observer",
     "flujo.cli.sources",

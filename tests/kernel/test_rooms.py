@@ -21,8 +21,31 @@ FLOORS = ("journal", "store", "execution", "ownership")
 """The rooms, from the lowest to the highest."""
 
 BASE = (
-    *("errors", "durations", "clock", "forks", "keys", "loops", "outcomes", "owners", "principals", "trust", "values"),
-    *("codecs", "shapes", "lifetimes", "interrupts", "loop_threads", "checked_calls", "traces", "forwarding"),
+    *(
+        "errors",
+        "durations",
+        "clock",
+        "forks",
+        "keys",
+        "loops",
+        "outcomes",
+        "owners",
+        "principals",
+        "trust",
+        "values",
+        "json_core",
+    ),
+    *(
+        "codecs",
+        "shapes",
+        "lifetimes",
+        "interrupts",
+        "loop_threads",
+        "checked_calls",
+        "traces",
+        "forwarding",
+        "json_core",
+    ),
 )
 """What every room may stand on: modules below the rooms."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from pydantic_core import from_json
-
 from flujo.kernel import Event, StepState, SystemClock, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
+from flujo.kernel.json_core import from_json
 from flujo.kernel.state import ITEMS
 
 from .text import elapsed, first_line, instant, items_done, loop_progress, printable, progress, value

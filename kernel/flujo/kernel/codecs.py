@@ -191,7 +191,7 @@ def _codec(annotation: Any) -> Codec:
 
 def to_plain(value: Any) -> Any:
     """Return the plain JSON form of what a caller has given, whatever its type; raises InvalidValueError."""
-    from pydantic_core import to_jsonable_python
+    from .json_core import to_jsonable_python
 
     try:
         return to_jsonable_python(value, by_alias=False, round_trip=True, inf_nan_mode="constants")

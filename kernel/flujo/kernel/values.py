@@ -3,7 +3,7 @@
 NaN, infinities, bytes, sets, cycles, keys that are not text and numbers that no reader takes are refused with their
 path, before anything is stored. codecs.py does the same for values of declared types.
 
-pydantic_core is imported by the first call: who lists runs reads no value."""
+json_core is imported by the first call: who lists runs reads no value."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _ATOMS = (str, bool, type(None))
 
 def encode(value: Any) -> str:
     """Return plain JSON types as JSON text; anything else raises InvalidValueError with its path."""
-    import pydantic_core  # not names from it: that takes five times as long, in every step
+    import flujo.kernel.json_core as json_core  # not names from it: that takes five times as long, in every step
 
     if value.__class__ is not str:
         _check(value, "$", 0)
     try:
-        recorded = pydantic_core.to_json(value)
-    except pydantic_core.PydanticSerializationError as error:  # an unpaired surrogate: text that UTF-8 cannot hold
+        recorded = json_core.to_json(value)
+    except json_core.PydanticSerializationError as error:  # an unpaired surrogate: text that UTF-8 cannot hold
         raise InvalidValueError("$", str(error)) from error
     if len(recorded) > MAX_OUTPUT_BYTES:
         raise OutputTooLargeError(len(recorded), MAX_OUTPUT_BYTES)
@@ -46,9 +46,9 @@ def encode(value: Any) -> str:
 
 def decode(recorded: str) -> Any:
     """Return the plain JSON value of recorded text."""
-    import pydantic_core
+    import flujo.kernel.json_core as json_core
 
-    return pydantic_core.from_json(recorded, allow_inf_nan=False)
+    return json_core.from_json(recorded, allow_inf_nan=False)
 
 
 def _check(value: Any, path: str, depth: int) -> None:

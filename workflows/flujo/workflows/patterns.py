@@ -14,7 +14,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from pydantic_core import SchemaError, SchemaValidator, ValidationError, core_schema
+from flujo.kernel.json_core import SchemaError, SchemaValidator, ValidationError
 
 MAX_PATTERN = 1_000
 """Characters of a pattern."""
@@ -59,8 +59,7 @@ def _read(pattern: str) -> _Pattern:
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"has at most {MAX_PATTERN} characters, not {len(pattern)}")
     try:
-        schema = core_schema.str_schema(pattern=_translated(pattern), regex_engine="rust-regex")
-        validator = SchemaValidator(schema)
+        validator = SchemaValidator({"type": "str", "pattern": _translated(pattern), "regex_engine": "rust-regex"})
     except SchemaError as error:
         raise ValueError(_told(str(error))) from None
     states = _states(pattern)

@@ -26,8 +26,7 @@ from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from pydantic_core import to_json
-
+from flujo.kernel.json_core import to_json
 from flujo.kernel.values import encode
 
 _SCALARS = {str, int, float, bool, type(None)}

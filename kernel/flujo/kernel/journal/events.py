@@ -506,7 +506,7 @@ def row_of(seq: int, at: int, fact: Fact) -> EventRow:
         digest = "" if fact[4] is None else f',"digest":"{fact[4]}"'
         return _new(EventRow, (seq, at, "step_started", 1, f'{{"step":"{fact[0]}"{digest}}}', None))
     type_, format, payload, always, unless_default = _LAYOUTS[fact.__class__]
-    import pydantic_core  # here, as below, because a store is listed without it
+    import flujo.kernel.json_core as json_core  # here, as below, because a store is listed without it
 
     body: dict[str, Any] = {name: fact[index] for name, index in always}
     for name, index, default in unless_default:
@@ -517,7 +517,7 @@ def row_of(seq: int, at: int, fact: Fact) -> EventRow:
         at,
         type_,
         format,
-        pydantic_core.to_json(body).decode(),
+        json_core.to_json(body).decode(),
         None if payload is None else cast("str | None", fact[payload]),
     )
 
@@ -534,9 +534,9 @@ def decode(row: EventRow) -> Event:
     kind = _BY_TYPE.get(row.type)
     if kind is None or row.format > kind.format:
         raise UnknownEventError(row.type, row.format)
-    import pydantic_core
+    import flujo.kernel.json_core as json_core
 
-    body = pydantic_core.from_json(row.body, cache_strings="keys")
+    body = json_core.from_json(row.body, cache_strings="keys")
     if row.format < kind.format:
         for format in range(row.format, kind.format):
             body = UPCASTS[row.type, format](body)
@@ -548,8 +548,7 @@ def decode(row: EventRow) -> Event:
 def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
     """Return the event as users see it in JSON: run_id, seq, at (ISO 8601), type, then the fact's own fields, payload
     decoded. The `type` of an error is `error_type` here, since `type` is the kind of event."""
-    import pydantic_core
-
+    import flujo.kernel.json_core as json_core
     from flujo.kernel.durations import format_instant
 
     shown: dict[str, Any] = {"run_id": run_id, "seq": event.seq, "at": format_instant(event.at), "type": event.type}
@@ -558,7 +557,7 @@ def to_json_object(run_id: str, event: Event) -> dict[str, Any]:
     kind = KIND_OF[event.fact.__class__]
     for name, value in event.fact._asdict().items():
         if name == kind.payload:
-            shown[name] = None if value is None else pydantic_core.from_json(value)
+            shown[name] = None if value is None else json_core.from_json(value)
         elif name.endswith("_at") or name == "until":
             shown[name] = format_instant(value)
         elif value is not None:

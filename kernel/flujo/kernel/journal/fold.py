@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from pydantic_core import to_json
-
 from flujo.kernel.errors import CorruptStoreError, SignalMisfitError
+from flujo.kernel.json_core import to_json
 from flujo.kernel.values import NULL, decode
 
 from . import events

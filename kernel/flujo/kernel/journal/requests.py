@@ -28,9 +28,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from pydantic_core import from_json, to_json
-
 from flujo.kernel.errors import InvalidNameError, InvalidValueError, RequestReusedError
+from flujo.kernel.json_core import from_json, to_json
 from flujo.kernel.outcomes import CancelOutcome, PauseOutcome
 
 from .events import KIND_OF, CancelRequested, Fact, PauseRequested, SignalReceived, VariableSet

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
-from pydantic_core import from_json
-
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import RequestReusedError, RunNotFoundError
@@ -22,6 +20,7 @@ from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.requests import REQUEST_KINDS, is_repeat
 from flujo.kernel.journal.rest import MARGIN, Rest, rest
 from flujo.kernel.journal.state import LIVE, WorkflowState
+from flujo.kernel.json_core import from_json
 from flujo.kernel.store.backend import StateBackend
 
 Inspect = Callable[[str], Awaitable[WorkflowState]]

@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import to_json as _to_json
 
 from flujo.kernel.clock import Clock, SystemClock
 from flujo.kernel.durations import format_instant
@@ -23,6 +22,7 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.journal.events import EventRow
 from flujo.kernel.journal.summaries import RunSummary, is_child
+from flujo.kernel.json_core import to_json as _to_json
 from flujo.kernel.keys import check_run_id
 
 from .backend import StateBackend

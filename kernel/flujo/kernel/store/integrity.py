@@ -15,7 +15,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -30,6 +29,7 @@ from flujo.kernel.journal.fold import fold
 from flujo.kernel.journal.requests import REQUEST_KINDS
 from flujo.kernel.journal.state import FINAL, LIVE, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.kernel.journal.summaries import RunSummary, is_child, summarize
+from flujo.kernel.json_core import from_json
 
 from .backend import StateBackend
 from .listing import is_interrupted

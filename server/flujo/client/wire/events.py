@@ -13,9 +13,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
-from pydantic_core import from_json, to_json
 
 from flujo.kernel.events import KIND_OF, KINDS, Event, Kind, UnknownFact, encode
+from flujo.kernel.json_core import from_json, to_json
 from flujo.v1 import event_pb2
 from flujo.v1.payload_pb2 import PAYLOAD_PART_ENVIRONMENT, Payload
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
+from flujo.kernel.json_core import from_json, to_json
 from flujo.kernel.state import SETTLED, Failure, Progress, RunStatus, StepState, StepStatus, WorkflowState
 from flujo.v1 import payload_pb2, run_pb2
 from flujo.v1.payload_pb2 import Payload

@@ -11,11 +11,11 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from pydantic_core import from_json
 
 from flujo.kernel.api import MAX_INPUT_BYTES
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import InvalidValueError, PayloadTooLargeError
+from flujo.kernel.json_core import from_json
 from flujo.v1.payload_pb2 import PAYLOAD_PART_UNSPECIFIED, Payload, PayloadPart, PayloadReference
 
 MAX_INLINE_BYTES = 64 * 1024
