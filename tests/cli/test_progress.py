@@ -51,3 +51,19 @@ def test_failed_items_of_a_loop_are_no_failed_steps() -> None:
 
     assert state.steps_failed == 1
     assert state.share_done == 0.0
+
+
+def test_a_loop_is_the_step_that_a_run_is_at_and_not_its_newest_item(folder: Path, flujoctl: Flujoctl) -> None:
+    """In tables, where how far the loop is stands beside it; a signal that all items wait for is named once."""
+    (folder / "asks.yaml").write_text(
+        "name: asks\nsteps: [{name: many, task: wait_signal, for_each: [1, 2], inputs: {signal: go}}]\n"
+    )
+    (folder / "does.yaml").write_text("name: does\nsteps: [{name: all, task: noop, for_each: [1, 2]}]\n")
+    waits = flujoctl("run", "asks.yaml", "--id", "q", "--no-wait")
+    flujoctl("run", "does.yaml", "--id", "d")
+
+    assert re.search(r"^d +does +completed +all +", flujoctl("top", "--status", "completed").out, re.MULTILINE)
+    assert re.search(r"^q +asks +waiting \(interrupted\) +many +", flujoctl("top").out, re.MULTILINE)
+    assert "all[1]" not in flujoctl("list", "-o", "wide").out
+    for ended in (waits, flujoctl("inspect", "q"), flujoctl("explain", "q")):
+        assert ended.err.count("try: flujoctl signal q go\n") == 1

@@ -113,10 +113,11 @@ def _flows(ctx: click.Context, incomplete: str) -> Iterable[str]:
 def _signals(ctx: click.Context, incomplete: str) -> Iterable[str]:
     """Return the signals that the run which stands before waits for."""
     from .find_run import find_run
+    from .text import awaited_signals
 
     async def read(runs: StoredRuns) -> Sequence[str]:
         state = await runs.inspect(await find_run(runs, str(ctx.params["run_id"])))
-        return [step.signal for step in state.open_steps() if step.signal is not None]
+        return awaited_signals(state)
 
     return _ask(ctx, read)
 

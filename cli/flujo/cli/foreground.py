@@ -200,8 +200,7 @@ async def _conclude_waiting(session: Session, state: WorkflowState) -> int:
         is_asked = isinstance(runs, Observer) and bool(await runs.backend.requests(state.run_id, state.uid))
     who = "no process runs it now" if state.unowned else "its process continues it"
     session.note(f"run {state.run_id} waits; {who}" + ("; a request to it is stored" if is_asked else ""))
-    for step in () if is_asked else state.open_steps():
-        if step.signal is not None:
-            session.suggest(f"flujoctl signal {state.run_id} {quote(step.signal)}")
+    for signal in () if is_asked else text.awaited_signals(state):
+        session.suggest(f"flujoctl signal {state.run_id} {quote(signal)}")
     session.suggest(f"flujoctl {'resume' if state.unowned else 'watch'} {state.run_id}")
     return failures.ONLY_WAITS

@@ -19,6 +19,7 @@ from .resume_run import resume_run
 from .selecting import Named, Verb, filter_named, runs_named
 from .session import Session
 from .target import ServerTarget
+from .text import awaited_signals
 
 SIGNAL = Verb("Signal", *SIGNALLABLE)
 
@@ -122,7 +123,7 @@ async def _unanswered(runs: StoredRuns, run_id: str) -> list[str]:
 
 def _expected(state: WorkflowState) -> list[str]:
     """Return the names of the signals that a run waits for now."""
-    return sorted({step.signal for step in state.open_steps() if step.signal is not None})
+    return sorted(awaited_signals(state))
 
 
 def _report(session: Session, run_id: str, sent: Sent) -> None:

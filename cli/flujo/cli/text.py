@@ -105,6 +105,16 @@ def elapsed(started_at: int | None, finished_at: int | None, now: int) -> str:
     return format_duration(round(max(0, (finished_at or now) - started_at) / MICROSECONDS, 1))
 
 
+def current_step(run: RunSummary) -> str | None:
+    """Return the step that a run is at: the one that it began last, or the loop that this is an item of."""
+    return None if run.current_step is None else loop_of(run.current_step) or run.current_step
+
+
+def awaited_signals(state: WorkflowState) -> list[str]:
+    """Return the signals that a run waits for, each once: all items of a loop may wait for the same one."""
+    return list(dict.fromkeys(step.signal for step in state.open_steps() if step.signal is not None))
+
+
 def steps_done(settled: int, total: int | None, failed: int) -> str:
     """Return `3/7`, or `3` when the total is not known. A step that has failed has an outcome, and is not done."""
     done = settled - failed
@@ -237,7 +247,7 @@ def summary_row(run: RunSummary, now: int, *, interrupted: bool, style: str, wid
         return row
     labels = ",".join(f"{name}={text}" for name, text in json.loads(run.labels).items())
     error = f"{run.error_type}: {first_line(run.error_message or '', 60)}" if run.error_type else "-"
-    extra = [run.version, run.failed_step or run.current_step, run.owner, run.parent_run_id, labels]
+    extra = [run.version, run.failed_step or current_step(run), run.owner, run.parent_run_id, labels]
     return [*row, instant(run.updated_at, now, style), *(each or "-" for each in extra), error]
 
 

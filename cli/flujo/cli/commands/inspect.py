@@ -203,9 +203,8 @@ def _warn(session: Session, state: WorkflowState) -> None:
 
 def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
     """Print the commands that advance the run, if it does not advance by itself."""
-    for step in state.open_steps():
-        if step.signal is not None:
-            session.suggest(f"flujoctl signal {state.run_id} {quote(step.signal)}")
+    for signal in text.awaited_signals(state):
+        session.suggest(f"flujoctl signal {state.run_id} {quote(signal)}")
     if is_idle:
         session.note("no process runs this run")
     if state.status is RunStatus.FAILED and state.error is not None:

@@ -114,7 +114,7 @@ def _row(run: RunSummary, idle: bool, now: int) -> list[str]:
         run.run_id,
         run.workflow,
         text.status_word(run.status, interrupted=idle),
-        run.current_step or "-",
+        text.current_step(run) or "-",
         text.progress_of(run),
         str(run.retries),
         format_duration(max(0, now - (run.started_at or run.created_at)) // MICROSECONDS),
