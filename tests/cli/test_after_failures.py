@@ -219,3 +219,33 @@ def test_what_somebody_has_skipped_stays_skipped(folder: Path, flujoctl: Flujoct
 
     assert flujoctl("resume", "r").code == 0
     assert statuses(flujoctl, "r")["deploy"] == "skipped"
+
+
+RAISES = """\
+from flujo.kernel import Context, workflow
+
+@workflow
+async def raises(ctx: Context) -> None:
+    await ctx.step(fetch)
+
+@workflow
+async def between(ctx: Context) -> None:
+    fetch()
+
+def fetch() -> int:
+    return {}["missing"]
+"""
+
+
+@pytest.mark.parametrize("name", ["raises", "between"])
+def test_whoever_looks_at_a_failed_program_is_shown_the_line(name: str, flujoctl: Flujoctl, folder: Path) -> None:
+    """At once, and in `explain`: the log of a Python program is its own, so nothing else says where it was."""
+    (folder / "raises.py").write_text(RAISES, encoding="utf-8")
+
+    ended = flujoctl("run", f"raises.py:{name}", "--id", "r")
+
+    for said in (ended.err, flujoctl("explain", "r").out):
+        lines = said[said.index("it failed here:") :].splitlines()
+        assert any(line.endswith('raises.py", line 12, in fetch') for line in lines)
+        assert '  |     return {}["missing"]' in lines
+    assert "it failed here:" not in flujoctl("resume", "r", "-q").err

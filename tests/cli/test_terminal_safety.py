@@ -10,6 +10,7 @@ import yaml
 
 from cli.conftest import Flujoctl
 from flujo.cli import command_index
+from flujo.cli.session import harmless
 
 EVIL = "\x1b[2Jx\x1b]0;title\x07\x9b31m\r\u202e\u2066\x7f"
 
@@ -170,3 +171,35 @@ def test_this_test_knows_every_command_that_shows_something() -> None:
     on_a_terminal_only = {"logs"}
 
     assert set(command_index.COMMANDS) - shown - silent - on_a_terminal_only - {EVIL} == set()
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("\x1b[31m\x1b[1mError: \x1b[0mno", "Error: no"),
+        ("\x1b[38;2;1;2;3mred\x1b[m", "red"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b(Bplain\x1b7\x1b8", "plain"),
+        ("\x1b\x1b[2J[2J", "\ufffd[2J"),
+        ("\x1b", "\ufffd"),
+        ("50\x1b[", "50\ufffd["),
+    ],
+)
+def test_colours_and_moves_are_left_out_as_a_whole(written: str, shown: str) -> None:
+    """Their letters and numbers alone would stand between the words; what is none of them stays, without its force."""
+    assert harmless(written) == shown
+
+
+def test_a_program_that_colours_its_errors_is_read_as_one_that_does_not(flujoctl: Flujoctl, folder: Path) -> None:
+    """As terraform and cargo do, in a pipe as well: in the message, in the last lines, in `explain`."""
+    command = "printf 'x\\n\\033[31mError: \\033[0mno configuration\\n' >&2; exit 1"
+    (folder / "coloured.yaml").write_text(
+        yaml.safe_dump({"name": "c", "steps": [{"name": "go", "task": "shell", "inputs": {"command": command}}]})
+    )
+
+    ended = flujoctl("run", "coloured.yaml", "--id", "r")
+
+    for said in (ended.err, flujoctl("explain", "r").out):
+        assert "Error: no configuration" in said
+        assert "[31m" not in said

@@ -58,6 +58,10 @@ async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
         return  # a run that keeps no log, or one that is gone, which the stream of its events says better
 
 
+TRACE_LINES = 6
+"""Of a traceback: the last two frames, each with its line of code and what is marked in that."""
+
+
 async def show_last_lines(session: Session, state: WorkflowState) -> Sequence[str]:
     """Return what the step has printed last in which a run failed, and print it on stderr unless nobody wants that."""
     if state.status is not RunStatus.FAILED:
@@ -65,7 +69,7 @@ async def show_last_lines(session: Session, state: WorkflowState) -> Sequence[st
     async with reading(session.target) as runs:
         lines = await last_lines(runs, state)
     if shows_last_lines(session):
-        for line in under_heading(state, lines):
+        for line in under_heading(state, lines) or where_it_failed(state):
             say(line)
     return lines
 
@@ -84,6 +88,15 @@ async def last_lines(runs: StoredRuns, state: WorkflowState) -> list[str]:
     except FlujoError:
         return []
     return [printable(line.text) for line in part.lines if line.step is not None]
+
+
+def where_it_failed(state: WorkflowState) -> list[str]:
+    """Return the end of the traceback of what ended a run, as it is shown; nothing if none is recorded."""
+    step = state.steps.get(state.failed_step or "")
+    errors = (None if step is None else step.error, state.error)
+    details = next((error.details for error in errors if error is not None and error.details), "")
+    lines = [f"  | {printable(line)}" for line in details.splitlines()[-TRACE_LINES:]]
+    return ["it failed here:", *lines] if lines else []
 
 
 def under_heading(state: WorkflowState, lines: Sequence[str]) -> list[str]:

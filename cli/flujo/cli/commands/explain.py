@@ -11,7 +11,7 @@ from flujo.cli import text
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.foreground import where_to_look
-from flujo.cli.hearing import last_lines, under_heading
+from flujo.cli.hearing import last_lines, under_heading, where_it_failed
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Explanation, RunStatus, Why, WorkflowState
@@ -42,7 +42,7 @@ def command(session: Session, run_id: str) -> int:
         print(f"  {text.printable(first)}")
         for line in rest:
             print(f"  {text.printable(line)}")
-    for line in [*_places(explanation, state), *under_heading(state, lines)]:
+    for line in [*_places(explanation, state), *(under_heading(state, lines) or where_it_failed(state))]:
         print(line)
     sys.stdout.flush()
     for command in dict.fromkeys(_commands(explanation, state, lines)):
