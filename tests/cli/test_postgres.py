@@ -160,6 +160,33 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
     assert SECRET not in (folder / "copy.db").read_bytes().decode(errors="replace")
 
 
+LEAKY = """
+name: leaky
+steps:
+  - {name: shell, task: shell, inputs: {command: "env; echo $FLUJO_STORE >&2"}}
+  - {name: python, task: python_code, inputs: {code: "import os; result = dict(os.environ); print(result)"}}
+  - {name: broken, task: python_code, inputs: {code: "import os; raise ValueError(os.environ['FLUJO_STORE'])"}}
+"""
+
+
+@pytest.mark.parametrize("place", ["FLUJO_STORE", "PGPASSWORD"])
+def test_a_step_that_shows_its_environment_shows_no_password(
+    flujoctl: Flujoctl, store: str, folder: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """In no event, log, export or error: the password of a store is a secret of every run."""
+    bare = store.replace(f":{SECRET}@", "@")
+    monkeypatch.setenv("FLUJO_STORE", store if place == "FLUJO_STORE" else bare)
+    monkeypatch.setenv("PGPASSWORD", SECRET if place == "PGPASSWORD" else "")
+    (folder / "leaky.yaml").write_text(LEAKY)
+    ended = flujoctl("run", "leaky.yaml", "--id", "leaky")
+    assert ended.code == 1
+    lines = "inspect -o json", "events -o json", "logs", "export"
+    told = [ended, *(flujoctl(*line.split(), "leaky") for line in lines)]
+
+    assert all("***" in each.out for each in told[1:])
+    assert [each for each in told if SECRET in each.out + each.err] == []
+
+
 @pytest.mark.skipif("FLUJO_PGBOUNCER" in os.environ, reason="about what a pooler says otherwise")
 def test_a_server_that_is_away_is_an_error_with_a_way_on(flujoctl: Flujoctl, folder: Path) -> None:
     """At once, and without its password; so is a database that is not there, and a URL that cannot be read."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
+from flujo.workflows.secret_values import Secrets, passwords_of_stores
 from workflows.tasks.conftest import Runs
 from workflows.tasks.local_server import LocalServer, Reply, serving
 from workflows.test_docs import blocks
@@ -533,3 +534,23 @@ def test_a_run_on_a_terminal_shows_no_secret(runs: Runs) -> None:
     assert ended.returncode == 1
     assert "***" in ended.stderr
     assert_not_in(ended.stdout + ended.stderr)
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({"PGPASSWORD": "long-enough"}, {"PGPASSWORD": "long-enough"}),
+        ({"FLUJO_STORE": "postgresql://ann:p%40ss-word@host/db"}, {"FLUJO_STORE": "p@ss-word"}),
+        ({"FLUJO_STORE": "postgresql://ann@host/db"}, {}),
+        ({"FLUJO_STORE": "sqlite:a@b:c.db"}, {}),
+        ({"FLUJO_STORE": "postgresql://[ann:long-enough@host/db"}, {}),
+        ({"PGPASSWORD": "short"}, {}),
+        ({"PGPASSWORD": ""}, {}),
+        ({}, {}),
+    ],
+)
+def test_passwords_of_stores_are_found(variables: dict[str, str], found: dict[str, str]) -> None:
+    """Where a kernel takes them from, and long enough to be told from other texts."""
+    assert passwords_of_stores(variables) == found
+    assert Secrets((), environment=variables).are_any is bool(found)
+    assert all(value not in Secrets((), environment=variables).redactor.text(value) for value in found.values())

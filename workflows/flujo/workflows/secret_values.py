@@ -2,6 +2,8 @@
 
     secrets: [API_TOKEN]
 
+The passwords of stores in the environment are secrets of every run: a step that prints its variables has them.
+
 They are looked at before the first step of a run and read again for each attempt, never recorded. What an attempt comes
 to, a result or a failure, is redacted before it is handed to the kernel, and so is every line of its log. Where that
 has cut something out, the outcome of the step says so: `redacted` (docs/adr/0022-*.md).
@@ -13,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import (
@@ -60,6 +63,23 @@ def problems_with(names: Iterable[str], environment: Mapping[str, str]) -> dict[
     return found
 
 
+def passwords_of_stores(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the passwords of stores that an environment has, by where: PGPASSWORD, and that in the URL of FLUJO_STORE.
+    One that is too short to be kept out is left out."""
+    found = {}
+    if password := environment.get("PGPASSWORD"):
+        found["PGPASSWORD"] = password
+    if "@" in (url := environment.get("FLUJO_STORE", "")):
+        try:
+            password = urlsplit(url).password
+        except ValueError:
+            password = None
+        if password:
+            found["FLUJO_STORE"] = unquote(password)
+    short = problems_with(found, found)
+    return {name: value for name, value in found.items() if name not in short}
+
+
 class Secrets:
     """The secrets of one run in one process. `names` are those of its definition, which have to be there; `inherited`
     those of the runs above it, which are kept out as well."""
@@ -71,13 +91,14 @@ class Secrets:
         self.masked = frozenset({*self.names, *inherited})
         """The names of all that are kept out."""
         self._environment = os.environ if environment is None else environment
-        self._values: set[str] = set()  # all that were read, since one may have been changed meanwhile
-        self._redactor = Redactor(())
+        # All that were read, since one may have been changed meanwhile.
+        self._values: set[str] = set(passwords_of_stores(self._environment).values())
+        self._redactor = Redactor(self._values)
 
     @property
     def are_any(self) -> bool:
         """True if there is anything to keep out."""
-        return bool(self.masked)
+        return bool(self.masked or self._values)
 
     @property
     def redactor(self) -> Redactor:
