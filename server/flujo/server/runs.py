@@ -465,7 +465,7 @@ class _Cursor:
         """Yield the messages for some events, each of which is bounded, or for a while without any."""
         wanted = [event for event in batch.stored if not self._types or event.type in self._types]
         through = batch.stored[-1].seq if batch.stored else self._seq
-        events = self._encodings.of([((batch.uid, event.seq), event) for event in wanted], self._encoded)
+        events = self._encodings.of([((batch.uid, event.seq, event.at), event) for event in wanted], self._encoded)
 
         def rest(done: int) -> pb.EventBatch:
             self._seq = wanted[done - 1].seq if done < len(events) else through

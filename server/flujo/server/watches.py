@@ -96,7 +96,7 @@ def _messages(piece: Followed, forms: Forms, without_payloads: bool) -> Iterator
     """Yield the messages for some events, each of which is bounded, or for a while without any."""
     if not piece.events:
         yield _bookmark(piece.cursor)
-    keyed = [(event.cursor, event) for event in piece.events]
+    keyed = [((event.cursor, event.event.at), event) for event in piece.events]  # a rewound store gives a place anew
     if without_payloads:
         events = forms.without_payloads.of(keyed, partial(_encoded, payloads=Payloads(0)))
     else:

@@ -10,7 +10,7 @@ import pytest
 
 from flujo.backends.memory import InMemoryBackend, MemoryStore
 from flujo.kernel import Context, Event, RunNotFoundError, workflow
-from flujo.kernel.backend import EventRow
+from flujo.kernel.backend import EventRow, RunSummary
 from flujo.kernel.errors import CursorError, RunDeletedError, RunReplacedError, UnknownEventError
 from flujo.kernel.store import watching
 from kernel.flows import Flaky, double, doubling, waiting
@@ -178,6 +178,34 @@ async def test_the_events_of_another_life_of_a_run_are_not_given_again() -> None
 
     assert found == harness.journal("r")
     assert len(found) == 4
+
+
+class RewoundBackend(InMemoryBackend):
+    """Forgets the end of each run, as a replica does that had not got the last commits, and records it differently."""
+
+    is_rewound = False
+
+    async def load(self, run_id: str) -> RunSummary:
+        summary = await super().load(run_id)
+        return summary._replace(seq=summary.seq - 2) if self.is_rewound else summary
+
+    async def read_events(self, run_id: str, uid: str, after_seq: int, limit: int) -> Sequence[EventRow]:
+        rows = await super().read_events(run_id, uid, after_seq, limit)
+        return [row._replace(at=row.at + 1) for row in rows[:-2]] if self.is_rewound else rows
+
+
+async def test_events_that_the_store_has_forgotten_are_not_given_again() -> None:
+    """What was read of a run that was watched last is read again where the store was rewound since then."""
+    harness = Harness()
+    backend = RewoundBackend(harness.store)
+    async with harness.kernel(doubling, backend=backend) as kernel:
+        await kernel.run(doubling, run_id="r")
+        before = await collect(kernel.watch("r"))
+        backend.is_rewound = True
+        after = await collect(kernel.watch("r"))
+
+    assert [event.seq for event in after] == [event.seq for event in before[:-2]]
+    assert [event.at for event in after] == [event.at + 1 for event in before[:-2]]
 
 
 async def test_an_event_that_nobody_wants_is_not_decoded() -> None:

@@ -33,12 +33,14 @@ _EVER = 0
 
 class StoredEvent:
     """An event as it was read, which all who watch its run share. It is decoded for the first of them who wants that:
-    one who has sent it before knows it by its `seq` (flujo.server.encoding)."""
+    one who has sent it before knows it by its `seq` and `at` (flujo.server.encoding), since another one comes into its
+    place where a store was rewound."""
 
-    __slots__ = ("_event", "_row", "seq", "type")
+    __slots__ = ("_event", "_row", "at", "seq", "type")
 
     def __init__(self, row: EventRow) -> None:
         self.seq = row.seq
+        self.at = row.at
         self.type = row.type
         self._row = row
         self._event: Event | None = None
@@ -98,10 +100,7 @@ class Watching:
         if after_seq > summary.seq:
             raise CursorError(run_id, after_seq, summary.seq)
         yield Watched(begin=summary)
-        uid = summary.uid
-        journal = self._journals.get(uid)
-        if journal is None:
-            journal = self._journals[uid] = _Journal(self._backend, run_id, uid, self._any_change)
+        uid, journal = summary.uid, self._journal_of(summary)
         journal.turns.followers += 1
         try:
             place = _Place(after_seq)
@@ -130,6 +129,15 @@ class Watching:
             journal.turns.followers -= 1
             if not journal.turns.followers:
                 self._leave(uid, journal)
+
+    def _journal_of(self, summary: RunSummary) -> _Journal:
+        """Return what those who watch a run share; what stayed of one whose store has forgotten events since then
+        (Refused.REWOUND) does not."""
+        journal = self._journals.get(summary.uid)
+        if journal is None or (not journal.turns.followers and summary.seq < journal.read_to):
+            journal = _Journal(self._backend, summary.run_id, summary.uid, self._any_change)
+            self._journals[summary.uid] = journal
+        return journal
 
     def _leave(self, uid: str, journal: _Journal) -> None:
         """Forget what was read of a run that nobody watches any more. If it is little, it stays for whoever comes next,
@@ -160,6 +168,7 @@ class _Journal:
         self._backend = backend
         self._run_id = run_id
         self._uid = uid
+        self.read_to = 0  # the last event that was read
         self._rows = SharedReading(self._read, attrgetter("seq"), attrgetter("size"))
         self.summary = SharedLook(lambda: _look(backend, run_id, uid))
 
@@ -185,6 +194,8 @@ class _Journal:
             rows = await self._backend.read_events(self._run_id, self._uid, after, limit)
         except RunNotFoundError:
             raise RunDeletedError(self._run_id) from None
+        if rows:
+            self.read_to = max(self.read_to, rows[-1].seq)
         return [StoredEvent(row) for row in rows]
 
 
