@@ -159,20 +159,20 @@ def tell(session: Session, code: str, text: str, fields: Mapping[str, Any] | Non
 
 ESCAPE = "\x1b"
 
-SEQUENCE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])"
-"""What a terminal takes for a command: a colour or a move (CSI), a title or a link (OSC), or two characters."""
+COLOUR = r"\x1b(?:\[[0-9;:]*[mK]|\(B)"
+"""How a program colours its words, and ends a coloured line. What does more than that stays to be seen."""
 
 
 def harmless(text: str) -> str:
     """Return a text whose lines cannot move the cursor: an error may hold what a program or another user wrote.
 
-    Colours and other sequences of a terminal are left out as a whole, or their letters would stay."""
+    Colours are left out as a whole, or their numbers would stand between the words."""
     if text.isprintable():
         return text
     if ESCAPE in text:
         import re
 
-        text = re.sub(SEQUENCE, "", text)
+        text = re.sub(COLOUR, "", text)
     kept = (each if each.isprintable() or each == "\n" else " " if each.isspace() else "�" for each in text)
     return "".join(kept)
 
