@@ -7,13 +7,15 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel import Context, Kernel, RetryPolicy, Workflow, step, workflow
-from kernel.harness import Harness, crash, until
+from kernel.harness import Harness, crash, settled, until
 
 RUNS = 6
 
@@ -22,11 +24,20 @@ ticks = 30
 
 
 @asynccontextmanager
-async def crowded(harness: Harness, *flows: Workflow, count: int = RUNS) -> AsyncIterator[Kernel]:
-    """A kernel that holds one run in memory, with several runs of the first of these workflows that wait."""
+async def crowded(
+    harness: Harness, *flows: Workflow, count: int = RUNS, at_once: bool = False
+) -> AsyncIterator[Kernel]:
+    """A kernel that holds one run in memory, with several runs of the first of these workflows that wait. They are
+    started one after the other, or all before the first of them waits."""
     async with harness.kernel(*flows, max_resident=1, real_time=True) as kernel:
+        async with anyio.create_task_group() as group:
+            for number in range(count):
+                if at_once:
+                    group.start_soon(partial(kernel.start, flows[0], run_id=f"r{number}"))
+                else:
+                    await kernel.start(flows[0], run_id=f"r{number}")
+                    await until(kernel, f"r{number}", "step_waiting")
         for number in range(count):
-            await kernel.start(flows[0], run_id=f"r{number}")
             await until(kernel, f"r{number}", "step_waiting")
         for _ in range(ticks):
             await checkpoint()
@@ -110,14 +121,19 @@ class Plain:
     """Has no finalizer of its own."""
 
 
-@pytest.mark.parametrize("form", ["__del__", "weakref.finalize", "a weak reference"])
-async def test_nothing_that_a_program_holds_is_finalized_because_its_run_leaves_memory(form: str) -> None:
-    """A variable of the program's, or of a function of its own on the way to the wait."""
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "in a burst"])
+@pytest.mark.parametrize("form", ["__del__", "weakref.finalize", "a weak reference", "one step away"])
+async def test_nothing_that_a_program_holds_is_finalized_because_its_run_leaves_memory(
+    form: str, at_once: bool
+) -> None:
+    """A variable of the program's, or of a function of its own on the way to the wait, and what is behind it."""
     given_back: list[str] = []
 
     def hold(name: str) -> object:
         if form == "__del__":
             return Lock(given_back, name)
+        if form == "one step away":
+            return {"lock": Lock(given_back, name)}
         held = Plain()
         if form == "weakref.finalize":
             weakref.finalize(held, given_back.append, name)
@@ -136,13 +152,102 @@ async def test_nothing_that_a_program_holds_is_finalized_because_its_run_leaves_
     async def holding(ctx: Context) -> None:
         await approval(ctx)
 
-    async with crowded(Harness(), holding) as kernel:
+    async with crowded(Harness(), holding, at_once=at_once) as kernel:
         assert given_back == []
         for number in range(RUNS):
             await kernel.signal(f"r{number}", "approve")
             await kernel.wait(f"r{number}")
 
     assert sorted(given_back) == [f"r{number}" for number in range(RUNS)]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "in a burst"])
+async def test_runs_that_only_wait_leave_until_no_more_than_may_are_in_memory(at_once: bool) -> None:
+    """Also the one that was the last to begin its wait: somebody looks again once it stands still."""
+
+    @workflow()
+    async def patient(ctx: Context) -> str:
+        held = {"items": [{"number": number} for number in range(100)], "of": ctx.labels}
+        await ctx.wait_signal("approve")
+        return str(len(held))
+
+    async with crowded(Harness(), patient, at_once=at_once) as kernel:
+        await settled(lambda: "1 live runs" in repr(kernel))
+        for number in range(RUNS):
+            await kernel.signal(f"r{number}", "approve")
+            assert await kernel.result(f"r{number}") == "2"
+
+
+async def test_a_run_that_stays_for_what_it_holds_stays_for_this_wait_only() -> None:
+    """Once it holds nothing any more it leaves like any other."""
+    given_back: list[str] = []
+
+    @workflow()
+    async def holding(ctx: Context) -> None:
+        held = [Lock(given_back, ctx.run_id)]
+        await ctx.wait_signal("approve")
+        held.clear()
+        await ctx.wait_signal("again")
+
+    async with crowded(Harness(), holding) as kernel:
+        assert f"{RUNS} live runs" in repr(kernel)
+        for number in range(RUNS):
+            await kernel.signal(f"r{number}", "approve")
+        await settled(lambda: "1 live runs" in repr(kernel))
+        assert sorted(given_back) == [f"r{number}" for number in range(RUNS)]
+        for number in range(RUNS):
+            await kernel.signal(f"r{number}", "again")
+            await kernel.wait(f"r{number}")
+
+
+async def test_what_a_file_has_not_written_yet_is_not_lost(tmp_path: Path) -> None:
+    """And it is not written before the program writes it."""
+
+    def written() -> list[str]:
+        return [path.read_text() for path in tmp_path.iterdir()]
+
+    class Log:
+        def __init__(self, path: Path) -> None:
+            self.file = path.open("a")
+
+    @workflow()
+    async def writing(ctx: Context) -> None:
+        log = Log(tmp_path / ctx.run_id)
+        log.file.write("begun\n")
+        await ctx.wait_signal("approve")
+        log.file.write("ended\n")
+        log.file.close()
+
+    async with crowded(Harness(), writing, at_once=True) as kernel:
+        assert written() == [""] * RUNS
+        for number in range(RUNS):
+            await kernel.signal(f"r{number}", "approve")
+            await kernel.wait(f"r{number}")
+
+    assert written() == ["begun\nended\n"] * RUNS
+
+
+async def test_what_a_step_that_waits_for_its_next_attempt_was_called_with_is_not_finalized() -> None:
+    """No variable of the program's names it; it is dropped with the call all the same."""
+    given_back: list[str] = []
+
+    @step(retry=RetryPolicy(max_attempts=2, delay="1h"))
+    async def failing(lock: Lock) -> None:
+        raise ConnectionError("refused")
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        await ctx.step(failing, Lock(given_back, ctx.run_id))
+
+    harness = Harness()
+    async with harness.kernel(program, max_resident=1, real_time=True) as kernel:
+        for number in range(RUNS):
+            await kernel.start(program, run_id=f"r{number}")
+            await until(kernel, f"r{number}", "attempt_failed")
+        for _ in range(ticks):
+            await checkpoint()
+        assert given_back == []
+        crash(kernel)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -101,6 +103,22 @@ class _AnyDoor:
 def new_door() -> Door:
     """Return a door for the tasks of the running loop. Every step waits behind one, and every commit makes one."""
     return _AsyncioDoor() if is_asyncio() else _AnyDoor()
+
+
+def context_of(task: asyncio.Task[Any]) -> Context | None:
+    """Return the context variables of a task of asyncio."""
+    if sys.version_info >= (3, 12):
+        return task.get_context()
+    return next((each for each in gc.get_referents(task) if type(each) is Context), None)
+
+
+def context_of_this_task() -> Context | None:
+    """Return the context variables of the running task: themselves, not a copy as of now."""
+    if is_asyncio():
+        return None if (task := asyncio.current_task()) is None else context_of(task)
+    import trio
+
+    return trio.lowlevel.current_task().context
 
 
 def is_running_in(task: int) -> bool:

@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
-from flujo.kernel.execution.leaving import LooseWork, is_guarded, look_into, running_program
+from flujo.kernel.execution.holdings import Holdings
+from flujo.kernel.execution.leaving import LooseWork, is_guarded, running_program
 
 Program = Callable[[], Awaitable[None]]
 
@@ -162,7 +163,7 @@ async def test_a_program_is_guarded_where_unwinding_it_would_run_its_code(progra
         async with anyio.create_task_group() as group:
             group.start_soon(_hold, coroutine)
             await anyio.wait_all_tasks_blocked()
-            assert look_into(coroutine).is_guarded is guarded
+            assert Holdings().add("r", coroutine).stays is guarded
             group.cancel_scope.cancel()
     finally:
         coroutine.close()
@@ -223,7 +224,7 @@ async def test_the_timer_of_what_the_program_waits_for_keeps_nothing() -> None:
     sleeping = as_the_program("mine", lambda: asyncio.ensure_future(asyncio.sleep(3600)))
     await asyncio.sleep(0)
 
-    held = look_into(sleeping.get_coro())
+    held = Holdings().add("r", sleeping.get_coro())
 
     assert LooseWork().of("mine", id(sleeping), frozenset())
     assert not LooseWork().of("mine", id(sleeping), held.futures)

@@ -5,9 +5,9 @@ unwinding executes nothing of the user's, and if nothing is forgotten that would
 
     is_guarded        a frame is suspended inside of a `try`, `with` or `async with`, whose clean-up would be executed
     stands_guarded    the same for every frame of the user's on the stack of the running program
-    look_into         what a suspended program holds: a generator that is guarded would be closed with it, and an object
-                      with a finalizer would be finalized
     LooseWork         tasks and timers that programs have left on the event loop
+
+What such a program holds, and what would be executed if that were dropped, is looked at in holdings.py.
 
 What cannot be shown to be harmless counts as harmful: such a run stays in memory.
 tests/kernel/execution/test_leaving.py shows each of these on real programs.
@@ -17,26 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import dis
-import gc
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextvars import Context, ContextVar
 from functools import lru_cache
-from types import (
-    AsyncGeneratorType,
-    BuiltinFunctionType,
-    CodeType,
-    CoroutineType,
-    FrameType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-)
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
-from weakref import getweakrefs
 
 import anyio
+
+from flujo.kernel.loops import context_of
 
 running_program: ContextVar[str | None] = ContextVar("flujo_running_program", default=None)
 """The uid of the run whose program runs here. Tasks and timers that the program makes inherit it."""
@@ -99,86 +89,21 @@ def stands_guarded(until: CodeType) -> bool:
         frame = frame.f_back
     frames.reverse()
     for frame in frames[1:]:  # the first one is Context.run_program
-        if _is_ours(frame):
+        if is_ours(frame):
             return False
-        if _is_foreign(frame) and is_guarded(frame.f_code, frame.f_lasti):
+        if is_foreign(frame) and is_guarded(frame.f_code, frame.f_lasti):
             return True
     return False
 
 
-def _is_ours(frame: FrameType) -> bool:
+def is_ours(frame: FrameType) -> bool:
     """True for a call of `ctx`: what it calls in turn knows what being unwound means."""
     return frame.f_globals.get("__name__") == "flujo.kernel.execution.context"
 
 
-def _is_foreign(frame: FrameType) -> bool:
+def is_foreign(frame: FrameType) -> bool:
     """True unless the code is flujo's, such as the interpreter of YAML workflows."""
     return not str(frame.f_globals.get("__name__", "")).startswith("flujo.")
-
-
-# -- what a suspended program holds -----------------------------------------------------------------------------------
-
-_FRAME_OF: dict[type, Callable[[Any], FrameType | None]] = {
-    CoroutineType: lambda each: each.cr_frame,
-    GeneratorType: lambda each: each.gi_frame,
-    AsyncGeneratorType: lambda each: each.ag_frame,
-}
-_CARRIERS = frozenset({"coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "coroutine"})
-"""Types without a name of their own that stand between a coroutine and what it awaits."""
-
-_MOST_OBJECTS = 2_000
-
-
-class Suspended(NamedTuple):
-    """What a suspended program holds: whether something of the user's is guarded, and the futures it may wait for."""
-
-    is_guarded: bool
-    futures: frozenset[int]  # their ids
-
-
-def look_into(program: object) -> Suspended:
-    """Look at the suspended coroutine of Context.run_program, what it awaits, and the generators that these hold.
-
-    What stands below a call of `ctx` is looked through for futures only."""
-    todo, seen, futures = [(program, True)], {id(program)}, set[int]()
-    while todo:
-        each, is_the_programs = todo.pop()
-        frame = _frame_of(each)
-        if frame is not None and is_the_programs and each is not program:
-            if _is_foreign(frame) and is_guarded(frame.f_code, frame.f_lasti):
-                return Suspended(True, frozenset())
-            is_the_programs = not _is_ours(frame)
-        is_foreign = frame is not None and is_the_programs and _is_foreign(frame)
-        for held in gc.get_referents(each):
-            if is_foreign and has_finalizer(held):
-                return Suspended(True, frozenset())
-            if isinstance(held, asyncio.Future):
-                futures.add(id(held))
-            elif id(held) not in seen and (type(held) in _FRAME_OF or type(held).__name__ in _CARRIERS):
-                seen.add(id(held))
-                todo.append((held, is_the_programs))
-        if len(seen) > _MOST_OBJECTS:
-            return Suspended(True, frozenset())
-    return Suspended(False, frozenset(futures))
-
-
-_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, asyncio.AbstractEventLoop)
-"""What a variable may name that lives elsewhere too."""
-
-
-def has_finalizer(held: object) -> bool:
-    """True if something would be executed once nothing names an object any more: a `__del__`, or what somebody has
-    registered with `weakref`. What is behind it is not looked at."""
-    if isinstance(held, _SHARED) or type(held).__module__.startswith("flujo."):
-        return False
-    if type(held) in _FRAME_OF or isinstance(held, asyncio.Future):
-        return False
-    return hasattr(type(held), "__del__") or any(each.__callback__ is not None for each in getweakrefs(held))
-
-
-def _frame_of(suspended: object) -> FrameType | None:
-    frame_of = _FRAME_OF.get(type(suspended))
-    return None if frame_of is None else frame_of(suspended)
 
 
 # -- what programs leave on the event loop ----------------------------------------------------------------------------
@@ -197,7 +122,7 @@ class LooseWork:
         except RuntimeError:  # on trio every task has a parent, and timers belong to cancel scopes
             return
         for task in asyncio.all_tasks(loop):
-            if (uid := _program_of(_context_of(task))) is not None:
+            if (uid := _program_of(context_of(task))) is not None:
                 self._tasks.setdefault(uid, set()).add(id(task))
         handles = _handles_of(loop)
         self._is_blind = handles is None
@@ -219,13 +144,7 @@ class LooseWork:
 
 def program_of(task: asyncio.Task[Any]) -> str | None:
     """Return the uid of the run whose program has started a task, itself or through others."""
-    return _program_of(_context_of(task))
-
-
-def _context_of(task: asyncio.Task[Any]) -> Context | None:
-    if sys.version_info >= (3, 12):
-        return task.get_context()
-    return next((each for each in gc.get_referents(task) if type(each) is Context), None)
+    return _program_of(context_of(task))
 
 
 def _program_of(context: Context | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence, Set
 from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
 from math import inf
 from typing import Any, NamedTuple, NoReturn, cast
@@ -24,13 +25,21 @@ from flujo.kernel.journal.decisions import Stop, at_clean_up, at_end, stop_of
 from flujo.kernel.journal.events import KIND_OF, Fact
 from flujo.kernel.journal.failures import carried, describe, is_a
 from flujo.kernel.journal.state import LIVE, WorkflowState
-from flujo.kernel.loops import cancel_once_more, exit_open_scopes, is_running_in, new_event, this_task
+from flujo.kernel.loops import (
+    cancel_once_more,
+    context_of_this_task,
+    exit_open_scopes,
+    is_running_in,
+    new_event,
+    this_task,
+)
 from flujo.kernel.store.records import StoredDefinition
 
 from .attempt_runner import cancelled_from_outside, holds_cancellation
 from .begun_children import BegunChildren
 from .committer import Batch, Committer, journal_logger
-from .leaving import LooseWork, look_into, stands_guarded
+from .holdings import Holdings, Suspended
+from .leaving import LooseWork, stands_guarded
 from .limits import Ticket
 from .programs import Workflow
 from .replay import Replay
@@ -99,6 +108,7 @@ class LiveRun:
         self.queued: dict[str, Ticket] = {}  # steps that wait for a slot
         self.task: int | None = None  # the program's own
         self._program: Awaitable[Any] | None = None
+        self._surroundings: tuple[Context, Context] | None = None  # variables before the program, and as they are now
         self.is_in_line = False  # it waits for an earlier run of its workflow to end, and has not begun
         self.ticket: Ticket | None = None  # what that task waits for, if it is a slot
         self._waits: dict[int, _Wait] = {}  # tasks that wait in the kernel
@@ -252,12 +262,13 @@ class LiveRun:
             return False
         return not stands_guarded(until=LiveRun._run_alone.__code__)
 
-    def may_leave(self, loose: LooseWork) -> bool:
-        """True if the program, which only waits, can be unwound without executing or forgetting anything of the user's:
-        it has no task or timer besides, and holds no generator that would be closed inside of a handler."""
-        assert self.task is not None
-        held = look_into(self._program)
-        return not held.is_guarded and not loose.of(self.uid, self.task, held.futures)
+    def look_into(self, holdings: Holdings) -> Suspended:
+        """Look at what the program holds, which only waits, together with other programs."""
+        variables: list[object] = []
+        if self._surroundings is not None:
+            before, now = self._surroundings
+            variables = [value for each, value in now.items() if before.get(each) is not value]
+        return holdings.add(self.uid, self._program, variables)
 
     @contextmanager
     def lull(self, ticket: Ticket | None = None) -> Iterator[None]:
@@ -435,6 +446,8 @@ class LiveRun:
     async def _run_alone(self, program: Callable[[], Awaitable[Any]]) -> Any:
         """Return what the program returns; raises RuntimeError if it has left a cancel scope open."""
         left = 0
+        if (variables := context_of_this_task()) is not None:
+            self._surroundings = variables.copy(), variables
         self._program = program()
         try:
             value = await self._program

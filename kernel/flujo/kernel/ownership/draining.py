@@ -86,7 +86,7 @@ class Draining:
         match self._runs.where(uid):
             case Residence.QUEUED | Residence.AWAY | Residence.PARKED:
                 return [uid]
-            case Residence.IDLE:
+            case Residence.IDLE | Residence.STAYING:
                 run = self._runs.get(uid)
                 if run is None or is_due(run, self._clock.now()):
                     return ()

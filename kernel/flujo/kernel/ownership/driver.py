@@ -34,7 +34,7 @@ from .eviction import Eviction
 from .fleet_limits import FleetLimits
 from .inbox import Inbox
 from .line import Line
-from .live_runs import Residence
+from .live_runs import WAITING, Residence
 from .parts import Parts
 
 
@@ -81,7 +81,7 @@ class Driver:
         self._inbox = inbox
         self._latecomers, self._left_tasks = parts.latecomers, parts.left_tasks
         self._limits = limits
-        self._eviction = Eviction(parts.runs, parts.clock, limits.max_resident)
+        self._eviction = Eviction(parts.runs, parts.clock, parts.tasks.spawn, limits.max_resident)
         self._limiter = Limiter(limits.max_steps, limits.named, self._slot_granted)
         self.fleet_limits = FleetLimits(parts.backend, parts.clock, self._limiter)
         self._changes: dict[str, anyio.Event] = {}  # by uid, for watchers of runs held here
@@ -351,12 +351,12 @@ class Driver:
     def _on_idle(self, run: LiveRun, waits: bool) -> None:
         """The task of the run's program begins or ends a mere wait. One that leaves already keeps leaving."""
         if not waits:
-            if self._runs.where(run.uid) is Residence.IDLE:
+            if self._runs.where(run.uid) in WAITING:
                 self._runs.move(run.uid, Residence.RESIDENT)
         elif self._runs.where(run.uid) is Residence.RESIDENT:
             self._runs.move(run.uid, Residence.IDLE)
             self.admission.call_next()
-            self._eviction.evict_excess()
+            self._eviction.call()
 
     def _slot_granted(self, ticket: Ticket) -> None:
         """Recall a run whose ticket has got all its slots, once it has left; one that is back finds its ticket."""

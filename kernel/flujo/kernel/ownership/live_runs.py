@@ -31,6 +31,9 @@ class Residence(Enum):
     """In memory; its program's one task waits for an instant, a signal, a child or a slot. Eviction may tell it to
     leave, the longest idle first."""
 
+    STAYING = "staying"
+    """As idle, and not to be told to leave: Eviction has seen that the program holds what would be finalized."""
+
     LEAVING = "leaving"
     """In memory and told to leave; its program unwinds."""
 
@@ -41,7 +44,8 @@ class Residence(Enum):
     """Not in memory; a timer, a request or the end of a child recalls it."""
 
 
-IN_MEMORY = (Residence.RESIDENT, Residence.IDLE, Residence.LEAVING)
+WAITING = (Residence.IDLE, Residence.STAYING)
+IN_MEMORY = (Residence.RESIDENT, *WAITING, Residence.LEAVING)
 
 
 class _Held:
