@@ -104,3 +104,31 @@ def test_what_is_registered_is_closed_in_a_child_only() -> None:
     assert os.read(read, 1) == b""
     os.close(read)
     del holder
+
+
+FORKING_IN_C = """
+import ctypes, os, sys
+from flujo.backends import open_backend
+from flujo.kernel import blocking
+from flujo.kernel.errors import ForkedProcessError
+
+with blocking.Kernel(open_backend(sys.argv[1])) as kernel:
+    if (child := ctypes.PyDLL(None).fork()) == 0:  # Python runs nothing of what it does for a fork of its own
+        try:
+            kernel.list()
+        except ForkedProcessError:
+            os._exit(7)
+        os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+def test_a_kernel_refuses_to_be_called_in_a_child_that_was_forked_behind_pythons_back(
+    scheme: str, tmp_path: Path
+) -> None:
+    """A library in C that forks by itself tells nobody; the process is looked at with every call."""
+    command = [sys.executable, "-c", FORKING_IN_C, f"{scheme}:{tmp_path / 'store'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.stdout, done.stderr) == ("7\n", "")

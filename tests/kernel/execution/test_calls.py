@@ -169,3 +169,114 @@ async def test_what_has_ended_is_not_kept() -> None:
     assert set(open_ones[1::2]) <= set(calls._made)
     assert len(calls.end()) == 50
     assert calls._made == []
+
+
+# -- steps that are called as plain functions -----------------------------------------------------------------------
+
+
+@step(name="ship")
+def shipped(to: str) -> str:
+    return to
+
+
+async def by_gather(ctx: Context) -> Any:
+    return await ctx.gather(a=pay(1))
+
+
+async def in_a_helper(ctx: Context) -> Any:
+    async def helper() -> int:
+        return await pay(1)
+
+    return await helper()
+
+
+async def in_a_task(ctx: Context) -> Any:
+    async with anyio.create_task_group() as group:
+        group.start_soon(pay, 1)
+
+
+async def in_a_thread(ctx: Context) -> Any:
+    return await anyio.to_thread.run_sync(shipped, "a")
+
+
+async def again_and_again(ctx: Context) -> Any:
+    return [await pay(1), await pay(2)]
+
+
+async def in_a_step(ctx: Context) -> Any:
+    async def outer() -> str:
+        return shipped(str(await pay(1)))
+
+    return await ctx.step(outer, name="outer")
+
+
+async def in_a_step_in_a_thread(ctx: Context) -> Any:
+    return await ctx.step(lambda: shipped("a"), name="outer")
+
+
+async def for_each_item(ctx: Context) -> Any:
+    async def item(number: int) -> int:
+        return await pay(number)
+
+    return await ctx.map(item, [1, 2], name="items")
+
+
+async def as_steps(ctx: Context) -> Any:
+    return [await ctx.step(pay, 1), await ctx.step(shipped, "a"), await ctx.map(pay, [1, 2], name="each")]
+
+
+PLAIN: list[tuple[Callable[[Context], Awaitable[Any]], list[str]]] = [
+    (lambda ctx: pay(1), ["pay"]),
+    (by_gather, ["pay"]),
+    (in_a_helper, ["pay"]),
+    (in_a_task, ["pay"]),
+    (in_a_thread, ["ship"]),
+    (again_and_again, ["pay"]),
+    (in_a_step, []),
+    (in_a_step_in_a_thread, []),
+    (for_each_item, []),
+    (as_steps, []),
+]
+
+
+def plainly_called(caplog: pytest.LogCaptureFixture) -> list[str]:
+    messages = [each.getMessage() for each in caplog.records if "plain function" in each.getMessage()]
+    return [each.partition("ctx.step(")[2].partition(",")[0] for each in messages]
+
+
+@pytest.mark.parametrize(("program", "names"), PLAIN, ids=[program.__name__ for program, _ in PLAIN])
+async def test_a_step_that_a_program_calls_as_a_plain_function_is_named(
+    program: Callable[[Context], Awaitable[Any]], names: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It runs, and a restart would run it again: the program is told once. The body of a step may call others."""
+    await told(program, caplog)
+
+    assert plainly_called(caplog) == names
+
+
+async def test_outside_of_a_program_a_step_is_a_plain_function(caplog: pytest.LogCaptureFixture) -> None:
+    """As in tests of it, or in a script."""
+    assert (await pay(1), shipped("a")) == (1, "a")
+    assert plainly_called(caplog) == []
+
+
+async def test_a_replay_does_not_tell_again_what_was_called_before(caplog: pytest.LogCaptureFixture) -> None:
+    """What comes after the last completed step is called for the first time."""
+
+    @workflow(name="forgetful")
+    async def forgetful(ctx: Context) -> None:
+        await pay(1)
+        await ctx.step(shipped, "a")
+        await ctx.wait_signal("go")
+        shipped("b")
+
+    harness = Harness()
+    async with harness.kernel(forgetful) as first:
+        await first.start(forgetful, run_id="r")
+        await until(first, "r", "step_waiting")
+        assert plainly_called(caplog) == ["pay"]
+    async with harness.kernel(forgetful) as second:
+        await second.signal("r", "go")
+        await second.wait("r")
+
+    assert plainly_called(caplog) == ["pay", "ship"]

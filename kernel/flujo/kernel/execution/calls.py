@@ -1,20 +1,37 @@
-"""The calls of `ctx` that a program has made and not awaited: told when it has come to its end, with their names.
+"""Calls that a program has made in another way than it means to.
 
-Nothing of a call has run before it is awaited. Python says of one that was dropped no more than "coroutine
-'Context.step' was never awaited", and a run that has left out a step without knowing is recorded as completed.
+Those of `ctx` that it has made and not awaited are told when it has come to its end, with their names. Nothing of a
+call has run before it is awaited. Python says of one that was dropped no more than "coroutine 'Context.step' was never
+awaited", and a run that has left out a step without knowing is recorded as completed.
+
+Those of a step that it calls as the function it is, without `ctx`, are told at once: the function runs, nothing of it
+is recorded, and every replay calls it again. A step's body may do so, and whoever is no program.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import ContextVar
 from functools import wraps
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import Any, TypeVar
+
+from .current_attempt import in_attempt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _MANY = 64
 """So many are kept at least until those that have ended are sorted out."""
+
+
+on_plain_call: ContextVar[Callable[[str], None] | None] = ContextVar("flujo_on_plain_call", default=None)
+"""In the tasks of a program: what is told the name of a step that is called without `ctx`."""
+
+
+def called_plainly(step: str) -> None:
+    """Tell the program that runs here, if one does, that it calls a step as a plain function."""
+    if (tell := on_plain_call.get()) is not None and not in_attempt():
+        tell(step)
 
 
 class Calls:

@@ -28,7 +28,7 @@ from flujo.kernel.values import encode, encode_given
 from .arguments import digest_item
 from .attempt_runner import StepOptions, bind
 from .branches import run_together
-from .calls import Calls, noted
+from .calls import Calls, noted, on_plain_call
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
 from .items import Loop, LoopRunner
@@ -70,6 +70,7 @@ class Context:
         self._clock = clock
         self._random = random
         self.calls = Calls()
+        self._plain_calls: set[str] = set()  # of steps, as they were told
 
     @property
     def run_id(self) -> str:
@@ -91,6 +92,7 @@ class Context:
         # This task has the context of whoever started the run, which may have been a step's body.
         leave_every_attempt()
         running_program.set(self._run.uid)
+        on_plain_call.set(self._tell_plain_call)
         _branch.set(Branch("", this_task()))
         try:
             return await self._run.workflow.program(self, self._run.state.inputs)
@@ -103,6 +105,7 @@ class Context:
         assert self._run.workflow.clean_up is not None
         leave_every_attempt()
         running_program.set(self._run.uid)
+        on_plain_call.set(self._tell_plain_call)
         _branch.set(Branch("", this_task()))
         try:
             await self._run.workflow.clean_up(self, self._run.state.inputs)
@@ -114,6 +117,14 @@ class Context:
         if (dropped := self.calls.end()) and self._run.stopped is None:
             named = ", ".join(dropped[:_NAMED]) + (" …" if len(dropped) > _NAMED else "")
             logger.warning("run %s: called without await, so that nothing of it has run: %s", self.run_id, named)
+
+    def _tell_plain_call(self, step: str) -> None:
+        """Warn of a step that the program calls as a plain function: once in this life of the run, and not while it
+        repeats what an earlier life has completed."""
+        if step not in self._plain_calls and self._run.replay.over:
+            self._plain_calls.add(step)
+            said = "it calls a step as a plain function, so that nothing of it is recorded and a restart calls it again"
+            logger.warning("run %s: %s: %s(…), instead of ctx.step(%s, …)", self.run_id, said, step, step)
 
     @property
     def ending(self) -> str | None:

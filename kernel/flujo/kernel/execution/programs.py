@@ -42,6 +42,7 @@ from flujo.kernel.store.retention import Retention
 from .annotations import UnresolvedAnnotationError, annotation_of, called
 from .arguments import digest_arguments, digest_version
 from .attempt_runner import StepOptions
+from .calls import called_plainly
 from .inputs import DEFAULTED, Inputs
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ CLEAN_UP_SECONDS = 60.0
 
 
 class Step(Generic[P, R]):
-    """A function with the name, retry policy, timeout and limit it has as a step. Calling it calls the function."""
+    """A function with the name, retry policy, timeout and limit it has as a step. Calling it calls the function, which
+    is not recorded: a program that does so is told (calls.py)."""
 
     def __init__(
         self,
@@ -122,6 +124,7 @@ class Step(Generic[P, R]):
         return bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        called_plainly(self.name)
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
