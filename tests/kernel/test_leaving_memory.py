@@ -200,6 +200,44 @@ async def test_a_run_that_stays_for_what_it_holds_stays_for_this_wait_only() -> 
             await kernel.wait(f"r{number}")
 
 
+@pytest.mark.parametrize("brought_back_by", ["signals", "another kernel"])
+async def test_nothing_is_finalized_when_many_come_back_at_once(brought_back_by: str) -> None:
+    """From the store, each replays and waits anew with what it holds by then; also with the next owner."""
+    given_back: list[str] = []
+
+    @workflow()
+    async def holding(ctx: Context) -> None:
+        await ctx.wait_signal("begin")
+        held = [Lock(given_back, ctx.run_id)]
+        await ctx.wait_signal("approve")
+        held.clear()
+
+    harness = Harness()
+    async with crowded(harness, holding) as kernel:
+        await settled(lambda: "1 live runs" in repr(kernel))
+        if brought_back_by == "signals":
+            await _approve(kernel, harness, given_back)
+        else:
+            crash(kernel)
+            async with harness.kernel(holding, max_resident=1, real_time=True) as next_owner:
+                await _approve(next_owner, harness, given_back)
+
+
+async def _approve(kernel: Kernel, harness: Harness, given_back: list[str]) -> None:
+    async with anyio.create_task_group() as group:
+        for number in range(RUNS):
+            group.start_soon(kernel.signal, f"r{number}", "begin")
+    for number in range(RUNS):
+        await settled(lambda run_id=f"r{number}": harness.types(run_id).count("step_waiting") == 2)  # type: ignore[misc]
+    for _ in range(ticks):
+        await checkpoint()
+    assert given_back == []
+    for number in range(RUNS):
+        await kernel.signal(f"r{number}", "approve")
+        await kernel.wait(f"r{number}")
+    assert sorted(given_back) == [f"r{number}" for number in range(RUNS)]
+
+
 async def test_what_a_file_has_not_written_yet_is_not_lost(tmp_path: Path) -> None:
     """And it is not written before the program writes it."""
 

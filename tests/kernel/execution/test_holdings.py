@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import Any
 
 import anyio
+import pydantic
 import pytest
 
 from flujo.kernel.execution.holdings import MOST_OBJECTS, Holdings, has_finalizer
@@ -131,6 +132,14 @@ async def by_a_function_that_calls_itself() -> None:
 
     await waits()
     held(True)
+
+
+async def by_a_class_of_its_own() -> None:
+    class Holder:
+        held = Resource()
+
+    await waits()
+    del Holder
 
 
 async def by_an_error_that_was_caught() -> None:
@@ -295,6 +304,7 @@ KEPT = [
     by_a_default_of_a_function,
     in_a_circle,
     by_a_function_that_calls_itself,
+    by_a_class_of_its_own,
     by_an_error_that_was_caught,
     a_generator_in_a_list,
     an_async_generator_in_an_attribute,
@@ -357,6 +367,36 @@ async def what_something_else_holds() -> None:
     del held
 
 
+async def a_service_that_uses_what_the_module_holds() -> None:
+    held = Node([SERVICE, REGISTRY])
+    await waits()
+    del held
+
+
+async def an_error_that_holds_nothing() -> None:
+    caught = None
+    try:
+        int("a")
+    except ValueError as error:
+        caught = error
+    await waits()
+    del caught
+
+
+class Report(pydantic.BaseModel):
+    lines: list[str]
+    inner: Report | None = None
+
+
+async def a_model_and_a_class_of_its_own() -> None:
+    class Summary(pydantic.BaseModel):
+        report: Report
+
+    held = Summary(report=Report(lines=["a"], inner=Report(lines=[])))
+    await waits()
+    del held
+
+
 async def a_logger() -> None:
     log = logging.getLogger(__name__)
     await waits()
@@ -404,6 +444,9 @@ FREE = [
     more_data_than_objects_are_looked_at,
     what_the_module_holds,
     what_something_else_holds,
+    a_service_that_uses_what_the_module_holds,
+    an_error_that_holds_nothing,
+    a_model_and_a_class_of_its_own,
     a_logger,
     a_file_that_was_closed,
     a_file_in_memory,
@@ -525,6 +568,8 @@ async def test_a_look_is_full_once_there_is_much_in_it() -> None:
             holdings.add("r", coroutine)
 
         assert (small.is_full, large.is_full) == (False, True)
+        large.make_room()
+        assert not large.is_full
 
 
 @pytest.mark.parametrize(

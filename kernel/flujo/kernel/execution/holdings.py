@@ -61,13 +61,17 @@ _LOCK_DEPTH = 1
 class _Kind:
     """What is known of all objects of one type."""
 
-    __slots__ = ("finalizes", "is_data", "is_lock", "is_machinery", "is_opened", "is_plain", "is_quiet", "is_watchable")
+    __slots__ = (
+        *("finalizes", "is_class", "is_data", "is_lock", "is_machinery", "is_opened", "is_plain", "is_quiet"),
+        "is_watchable",
+    )
 
     def __init__(
         self,
         *,
         is_plain: bool = False,  # there is nothing behind it, or it lives elsewhere too
         is_data: bool = False,  # a list or the like
+        is_class: bool = False,
         is_opened: bool = True,  # what is behind it is looked at
         finalizes: bool = False,
         is_watchable: bool = False,  # by weak references
@@ -75,7 +79,7 @@ class _Kind:
         is_lock: bool = False,
         is_machinery: bool = False,  # of the libraries that calls of `ctx` stand on
     ) -> None:
-        self.is_plain, self.is_data, self.is_opened = is_plain, is_data, is_opened
+        self.is_plain, self.is_data, self.is_class, self.is_opened = is_plain, is_data, is_class, is_opened
         self.finalizes, self.is_watchable = finalizes, is_watchable
         self.is_lock, self.is_machinery = is_lock, is_machinery
         self.is_quiet = not (finalizes or is_watchable or is_suspendable)  # dropping it does nothing by itself
@@ -85,12 +89,12 @@ _PLAIN = frozenset(
     (
         *(str, bytes, bytearray, int, float, complex, bool, type(None), type(...), type(NotImplemented), range, slice),
         *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone, Decimal, UUID),
-        *(type, ModuleType, CodeType, Context, ContextVar, logging.Logger),
+        *(ModuleType, CodeType, Context, ContextVar, logging.Logger),
     )
 )
 _CONTAINERS = frozenset((dict, list, tuple, set, frozenset))
 _DATA = _PLAIN | _CONTAINERS
-_ELSEWHERE = (type, ModuleType, logging.Logger, asyncio.AbstractEventLoop)
+_ELSEWHERE = (ModuleType, logging.Logger, asyncio.AbstractEventLoop)
 _IN_MEMORY = (io.BytesIO, io.StringIO)
 _MACHINERY = frozenset({"flujo", "anyio", "asyncio", "trio", "sniffio"})
 _LOCKS = frozenset({"_thread", "threading", "asyncio", "anyio", "trio"})
@@ -107,6 +111,8 @@ def _kind(of: type) -> _Kind:
         return _Kind(is_plain=True)
     if of in _CONTAINERS:
         return _Kind(is_data=True)
+    if issubclass(of, type):
+        return _Kind(is_class=True)
     if of in _FRAMES:
         return _Kind(is_suspendable=True)
     package = str(of.__module__).partition(".")[0]
@@ -231,6 +237,7 @@ class Holdings:
         self._most = most
         self._objects: dict[int, object] = {}
         self._data = self._in_vain = 0  # lists and the like besides, and those of them that hold something else
+        self._beforehand = 0
         self._counted: dict[int, int] = {}  # references that come from what was looked at
         self._behind: dict[int, list[int]] = {}
         self._harmful: set[int] = set()
@@ -243,7 +250,11 @@ class Holdings:
     @property
     def is_full(self) -> bool:
         """True if so much was looked at that other programs have to wait for another turn."""
-        return len(self._objects) + self._data >= self._most
+        return len(self._objects) + self._data - self._beforehand >= self._most
+
+    def make_room(self) -> None:
+        """Have what was looked at until now not count for `is_full`."""
+        self._beforehand = len(self._objects) + self._data
 
     def add(self, uid: str, program: object, variables: Sequence[object] = ()) -> Suspended:
         """Look at the suspended coroutine of Context.run_program, at what it awaits, and at all that these hold, with
@@ -316,7 +327,7 @@ class Holdings:
                 source.append(key)
                 continue
             kind = _kind(of)  # type: ignore[arg-type]
-            if kind.is_plain:
+            if kind.is_plain or (kind.is_class and "<locals>" not in held.__qualname__):  # type: ignore[attr-defined]
                 continue
             if kind.is_data and self._in_vain < self._most:
                 is_data, number = _data_in(held)

@@ -74,6 +74,7 @@ class Eviction:
             holdings.know(held)  # a pool that all runs use keeps one of them, and no more
         for run in self._runs.at(Residence.LEAVING):
             run.look_into(holdings)  # what it shares with the last of the others would be dropped with that
+        holdings.make_room()
         seen = [run for run in self._in_order(number) if self._is_seen_to_wait(run, loose, holdings)]
         self._large.update(holdings.large)
         keepers = holdings.keepers()
