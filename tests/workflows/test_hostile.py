@@ -6,8 +6,7 @@ import gc
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -26,6 +25,7 @@ from flujo.workflows.tasks import python_code
 from flujo.workflows.templates import TemplateError, render
 
 from . import hostile
+from .stalls import watched
 
 HOSTILE = list(hostile.templates())
 GROUPS = 4
@@ -79,36 +79,14 @@ def known_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     workers.workers.close()
 
 
-class Watch:
-    """What the event loop and the workers were seen to do while a block ran.
+class Peak:
+    """The most memory that a worker was seen to have, in bytes."""
 
-    `stall` is the most processor time of this process between two rounds of the loop, in seconds: other processes do
-    not count. `memory` is the most that a worker had, in bytes.
-    """
-
-    stall = 0.0
     memory = 0
 
-
-@asynccontextmanager
-async def watched() -> AsyncIterator[Watch]:
-    """Watch the event loop and the workers while the block runs."""
-    seen = Watch()
-
-    async def watch() -> None:
-        before = time.process_time()
-        while True:
-            await anyio.sleep(0.001)
-            now = time.process_time()
-            seen.stall = max(seen.stall, now - before)
-            for pid in tuple(WORKERS):
-                seen.memory = max(seen.memory, peak_memory(pid))
-            before = time.process_time()
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(watch)
-        yield seen
-        group.cancel_scope.cancel()
+    def look(self) -> None:
+        """Look at those there are."""
+        self.memory = max([self.memory, *map(peak_memory, tuple(WORKERS))])
 
 
 WORKERS: set[int] = set()
@@ -152,7 +130,8 @@ async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
     before = peak_memory("self")
     told: list[str] = []
 
-    async with watched() as seen:
+    peak = Peak()
+    async with watched(peak.look) as seen:
         for template in HOSTILE[group::GROUPS]:
             began = processor_seconds()
             try:
@@ -166,7 +145,7 @@ async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
     assert [each for each in told if not (LIMITS.search(each) or MISTAKES.search(each))] == []
     assert max(map(len, told)) < 1000
     assert seen.stall < MAX_STALL
-    assert 0 < peak_memory("self") - before + seen.memory < MAX_MEMORY
+    assert 0 < peak_memory("self") - before + peak.memory < MAX_MEMORY
 
 
 @pytest.mark.parametrize(

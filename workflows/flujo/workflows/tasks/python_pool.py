@@ -65,15 +65,15 @@ class PythonPool:
         child = self._free.pop() if self._free else self._start(call)
         try:
             answer = await child.ask(call, request)
+            if answer.pop("stays"):
+                self._free.append(child)
+            else:
+                await child.ended.wait()  # which a thread of the code may keep from ever coming
         except BaseException:
             child.scope.cancel()
             with anyio.CancelScope(shield=True):
                 await child.ended.wait()
             raise
-        if answer.pop("stays"):
-            self._free.append(child)
-        else:
-            await child.ended.wait()
         return answer
 
     def _start(self, call: TaskCall) -> _WarmChild:
