@@ -35,6 +35,17 @@ def test_a_missing_file_is_not_found(arguments: tuple[str, ...], folder: Path, f
     assert ended.err.startswith("error[source-not-found]: there is no file 'missing")
 
 
+@pytest.mark.parametrize(("task", "code"), [("fail", 1), ("noop", 0)])
+def test_a_run_in_memory_ends_as_any_other(task: str, code: int, folder: Path, flujoctl: Flujoctl) -> None:
+    """It is gone afterwards, so no command is suggested that would look for it."""
+    (folder / "flow.yaml").write_text(f"name: x\nsteps: [{{name: a, task: {task}}}]\n", encoding="utf-8")
+
+    ended = flujoctl("run", "flow.yaml", "--store", "memory:")
+
+    assert ended.code == code
+    assert "try:" not in ended.err
+
+
 def test_what_is_no_workflow_file_is_one_line(folder: Path, flujoctl: Flujoctl) -> None:
     """A folder, for one."""
     (folder / "place").mkdir()

@@ -99,7 +99,27 @@ def _made() -> Iterator[str]:
         for seed in seeds[number % 2 :: 2]:
             yield shape.replace("SEED", seed)
     yield from TEXTS.values()
+    yield from TOLD
 
+
+TOLD = (
+    "{{ ('x' * 800000) | wordwrap(1) }}",
+    "{{ ([[1] * 1000] * 1000) | sum(start=[]) | length }}",
+    "{{ 1.5 | round(99999999, 'ceil') }}",
+    "{{ ('a' * 1000000) | regex_replace('a', '\\\\g<0>' * 100) }}",
+    "{{ ([{'a': 1}] * 10000) | map(attribute='a' ~ '.a' * 10000) | list }}",
+    "{{ ([range(99999)] * 1000) | map('sum') | list | length }}",
+    "{{ ('{0}' * 300000).format('x' * 1000) }}",
+    "{{ ('%(a)s' * 200000) % {'a': 'x' * 100000} }}",
+    "{{ range(99999) | batch(1) | list | string }}",
+    "{{ ('x' * 1000000).translate({120: 'y' * 1000}) }}",
+    "{{ (1).to_bytes(1000000000, 'big') }}",
+    "{% for i in range(9999) %}{% for j in range(49) %}{% if ('x' * 100000) is in ('y' * 1000000) %}a{% endif %}"
+    "{% endfor %}{% endfor %}",
+    "{% filter center(9999) %}{% for i in range(99999) %}{{ i }}{% endfor %}{% endfilter %}",
+    "{{ " + " ~ ".join(["('x' * 1000000)"] * 300) + " }}",
+)
+"""What others have tried."""
 
 PATTERNS = (
     *("(x+x+)+y", "(x*)*y", "(x|x)*y", "(x|xx)+y", "^(x+)+$", "(?:x?){1000}x{1000}", "(.*)*y", "(.*.*.*)*y"),

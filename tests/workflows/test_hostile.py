@@ -33,7 +33,7 @@ GROUPS = 4
 MAX_STALL = 0.1
 """Processor time, in seconds, that may pass while the event loop does not come round."""
 
-MAX_SECONDS = 2.0
+MAX_SECONDS = 1.5
 """Processor time, in seconds, of one template."""
 
 LIMITS = re.compile(r"\d+ (KiB|MiB|s of processor time|names, signs and texts|rounds|bits|calls)")
@@ -41,13 +41,14 @@ LIMITS = re.compile(r"\d+ (KiB|MiB|s of processor time|names, signs and texts|ro
 
 MISTAKES = re.compile(
     r": (a text|a number|a list) (has no |cannot be )|there is no item|malformed|can be recorded|"
-    r"neither true nor false|`; write |no list to go through|goes through a list|takes two numbers|compares two |"
+    r"is not available in templates|neither true nor false|`; write |no list to go through|goes through a list|"
+    r"takes two numbers|compares two |"
     r"takes a number|is not (base64|an instant|JSON)|could not convert|not all arguments|item pairs|can't multiply|"
     r"^(filter|test) `\w+` (needs|takes no|is given too much)"
 )
 """How something else is named that is wrong with a template."""
 
-MAX_MEMORY = 60 * 1024 * 1024
+MAX_MEMORY = 50 * 1024 * 1024
 
 NAMES = {"args": {"n": 1}, "steps": {}, "x": 1}
 
@@ -148,11 +149,33 @@ async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
     assert 0 < peak_memory("self") - before + peak.memory < MAX_MEMORY
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited and measured on Linux")
+@pytest.mark.parametrize(
+    "filter", ["wordwrap(1)", "wordwrap(79)", "list | sort", "regex_findall('x')", "lines", "title"]
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_value_that_is_given_to_a_hostile_template_counts(filter: str) -> None:
+    """What it takes is limited by what it is, not by the letters it could have been made of."""
+    before, peak, value, told = peak_memory("self"), Peak(), "xx\n" * 270_000, ""
+
+    async with watched(peak.look):
+        try:
+            await render(
+                f"{{{{ args.x | {filter} | list | map('upper') | list | sort | join | length }}}}",
+                {"args": {"x": value}},
+            )
+        except TemplateError as error:
+            told = error.message
+
+    assert told == "" or LIMITS.search(told)
+    assert 0 < peak_memory("self") - before + peak.memory < MAX_MEMORY
+
+
 @pytest.mark.parametrize(
     ("template", "limit"),
     [
-        ("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", "1 s of processor time"),
-        ("".join(f"{{% set a{n} = ('x' * 1000000) | list %}}" for n in range(9)), "24 MiB of memory"),
+        ("{% for i in range(100000) %}{% set y = ('x' * 1000000) | list %}{% endfor %}", r"0\.7 s of processor time"),
+        ("".join(f"{{% set a{n} = ('x' * 1000000) | list %}}" for n in range(9)), "20 MiB of memory"),
         ("{{ 'x' * 2000000 }}", "1024 KiB"),
         ("{{ [2 ** 2000] * 100000 }}", "16 MiB"),
         ("{{ 2 ** 5000 }}", "4096 bits"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_a_full_log_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = (tmp_path / "log").read_text()
     assert len(text) < 250
     assert text.count("the log is full") == 1
+
+
+def test_a_million_lines_at_once_take_no_more_memory_than_they_are(tmp_path: Path) -> None:
+    """Each begins with its step and the time, which are longer than the lines: a few are put together at a time."""
+    log = StepLog(tmp_path / "log", "s", 1)
+    text = "\n" * 1_000_000
+    tracemalloc.start()
+    log.write(text)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < 16 * 1024 * 1024
+    assert (tmp_path / "log").stat().st_size == runlog.MAX_BYTES + len(runlog._FULL)
 
 
 def test_a_log_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:

@@ -81,11 +81,11 @@ def test_what_can_be_told_beforehand_is(template: str, told: str) -> None:
 
 
 async def test_an_expression_that_takes_for_ever_is_given_up() -> None:
-    """After a second of processor time, in a process of its own; the next one is evaluated as ever."""
+    """When its processor time is over, in a process of its own; the next one is evaluated as ever."""
     evil = "{{ ('a' * 60 ~ 'b') | regex_search('^(a+)+$') }}"
 
     before = time.process_time()
-    with pytest.raises(TemplateError, match="it needs more than 1 s of processor time"):
+    with pytest.raises(TemplateError, match=r"it needs more than 0\.7 s of processor time"):
         await render(evil, {})
     spent = time.process_time() - before
 

@@ -156,9 +156,12 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
         if went_on := text.went_on(state):
             for line in went_on:
                 session.note(line)
-            session.suggest(f"flujoctl explain {state.run_id}")
+            if session.keeps_runs:
+                session.suggest(f"flujoctl explain {state.run_id}")
     except FlujoError as error:
-        if (look := where_to_look(state, lines)) is not None:
+        if not session.keeps_runs:
+            error.hints = ()
+        elif (look := where_to_look(state, lines)) is not None:
             error.hints = (look, *error.hints)
         for line in text.failed_as_well(failed_besides(state)):
             session.note(line)

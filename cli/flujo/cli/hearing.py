@@ -64,7 +64,7 @@ TRACE_LINES = 6
 
 async def show_last_lines(session: Session, state: WorkflowState) -> Sequence[str]:
     """Return what the step has printed last in which a run failed, and print it on stderr unless nobody wants that."""
-    if state.status is not RunStatus.FAILED:
+    if state.status is not RunStatus.FAILED or not session.keeps_runs:
         return ()
     async with reading(session.target) as runs:
         lines = await last_lines(runs, state)

@@ -69,6 +69,11 @@ class Session:
         return with_credentials(target, self.token_file, self.tls_ca, self.tls_client_cert, self.tls_client_key)
 
     @property
+    def keeps_runs(self) -> bool:
+        """True unless runs are gone when this process ends: those of a store in memory."""
+        return getattr(self.target, "url", None) != "memory:"
+
+    @property
     def store_target(self) -> StoreTarget:
         """Return the store, for a command that works on one itself."""
         from .target import discover_store

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -59,6 +60,8 @@ def bounded_value(value: Any, limit: int = MAX_VALUE, too_large: Callable[[], Ex
             value._fail_with_undefined_error()
         if isinstance(value, str):
             return str(value)
+        if isinstance(value, float) and not isfinite(value):
+            raise LimitError("the number becomes larger than can be recorded")
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, Mapping):

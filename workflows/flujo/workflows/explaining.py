@@ -246,12 +246,16 @@ def _advice(ways: list[str]) -> str:
 def in_plain_words(error: Exception) -> str:
     """Return what Python says of an error, without its names of types."""
     told = str(error) or type(error).__name__
+    if isinstance(error, OverflowError):
+        return "the number becomes larger than can be recorded"
     if isinstance(error, IndexError):
         return "there are fewer values than are asked for"
+    told = _NO_NUMBER.sub("it takes a number, and this is", told)
     told = _TYPE.sub(lambda found: _KINDS[found[1] or found[2]], told)
     return told.replace("argument of type ", "").replace("is not iterable", "is no list to go through")
 
 
+_NO_NUMBER = re.compile(r"^(?:int|float)\(\) argument must be .*, not")
 _KINDS = {
     "str": "a text",
     "int": "a number",

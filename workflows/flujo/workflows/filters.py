@@ -33,7 +33,7 @@ def text_of(value: Any) -> str:
     """Return a value as text; raises LimitError, and UndefinedError for what is undefined."""
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (bool, int)):
         return as_text(value)
     return as_text(bounded_value(value, MAX_SIZE))
 

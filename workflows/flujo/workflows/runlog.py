@@ -23,6 +23,9 @@ logger = logging.getLogger("flujo.workflows")
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE = 16 * 1024
 
+_AT_ONCE = 2_000
+"""Lines that are put together before they are written: the beginning of each may be longer than the line."""
+
 _FULL = f"\nthe log is full ({MAX_BYTES // 1024 // 1024} MiB); nothing more is written\n".encode()
 
 # No link and no pipe that another user has put in its place: a link would lead elsewhere, a pipe would block.
@@ -77,9 +80,10 @@ class StepLog:
         if self._redactor is not None:
             lines = self._redactor.data(b"\n".join(lines)).split(b"\n")
         start = line_start(self._step, self._attempt, self._clock.now())
-        data = b"\n" * self._is_torn + b"".join(start + line + b"\n" for line in lines)
         try:
-            self._write(self.path, data)
+            for at in range(0, len(lines), _AT_ONCE):
+                data = b"".join(start + line + b"\n" for line in lines[at : at + _AT_ONCE])
+                self._write(self.path, b"\n" * self._is_torn + data)
         except OSError as error:  # no log is better than no run
             self._tell(error.strerror or str(error))
 

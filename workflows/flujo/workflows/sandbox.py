@@ -67,7 +67,22 @@ def parts_of(tree: nodes.Template) -> Iterator[nodes.Node]:
 
 
 class _Parser(Parser):
-    """Reads `[a, *b]` as Python does, which people write for a command with a list of arguments: as `[a] + b`."""
+    """Reads `[a, *b]` as Python does, which people write for a command with a list of arguments: as `[a] + b`.
+
+    Powers that Jinja2 reads in another order than people do are refused: to it `2**3**2` is 64, and `-2**2` is 4."""
+
+    def parse_pow(self) -> nodes.Expr:
+        """Return a power of at most one `**`, which nobody reads in two ways."""
+        has_sign = self.stream.current.type in ("sub", "add")
+        line, base = self.stream.current.lineno, self.parse_unary()
+        if not self.stream.skip_if("pow"):
+            return base
+        if has_sign:
+            raise Unsupported("write (-a) ** b or -(a ** b), since -a ** b is read as either", line)
+        power = nodes.Pow(base, self.parse_unary(), lineno=line)
+        if self.stream.current.type == "pow":
+            raise Unsupported("write (a ** b) ** c or a ** (b ** c), since a ** b ** c is read as either", line)
+        return power
 
     def parse_list(self) -> nodes.Expr:  # type: ignore[override]  # it is called for any expression that begins with [
         line = self.stream.expect("lbracket").lineno

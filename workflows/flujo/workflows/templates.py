@@ -6,7 +6,7 @@
 
 Conditions are templates or bare expressions. `names` are plain JSON values, apart from steps that have no result. What
 is light is evaluated at once; anything else in a worker process, so that no template holds up the event loop, takes
-more than a second of processor time or more memory than its limit (docs/adr/0011).
+more than 0.7 s of processor time or more memory than its limit (docs/adr/0011).
 """
 
 from __future__ import annotations

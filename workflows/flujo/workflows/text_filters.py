@@ -1,7 +1,7 @@
 """Filters that search texts and write instants: regex_search, regex_findall, regex_replace, datetime, lines.
 
 Regular expressions are Python's. They can take very long, so no template that uses one is light: the worker that
-evaluates it has a second of processor time (`worker.py`).
+evaluates it has less than a second of processor time (`worker.py`).
 """
 
 from __future__ import annotations

@@ -23,11 +23,15 @@ from .bounds import MAX_VALUE, bounded_value
 from .evaluation import EvaluationError, evaluate, excerpt, is_template
 from .sandbox import NotRun, Variables
 
-CPU_SECONDS = 1.0
-"""Processor time of one request."""
-MEMORY_MIB = 24
-"""What one request may take besides `MEMORY_FACTOR` times its own size."""
-MEMORY_FACTOR = 16
+CPU_SECONDS = 0.7
+"""Processor time of one request: with the start of a worker and all that is around it, less than a second."""
+MEMORY_MIB = 20
+"""What one request may take besides `MEMORY_FACTOR` times what its values take."""
+MEMORY_FACTOR = 4
+READING_FACTOR = 16
+"""How much more than its bytes the values of a request may take: small ones have few bytes."""
+
+MIB = 1024 * 1024
 
 LENGTH = 8
 """Bytes of the number that says how long a request or an answer is."""
@@ -38,10 +42,9 @@ def main() -> None:
     start = _address_space()
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while (request := read_message(requests)) is not None:
-        _limit_memory(start + MEMORY_MIB * 1024 * 1024 + MEMORY_FACTOR * len(request))
         signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
         try:
-            answer = marshal.dumps((True, answered(*marshal.loads(request))))
+            answer = marshal.dumps((True, answered(*_within_limits(start, request))))
             is_spent = False
         except EvaluationError as error:
             answer, is_spent = marshal.dumps((False, (error.message, error.source, error.place))), False
@@ -49,10 +52,21 @@ def main() -> None:
             told = f"it needs more than {MEMORY_MIB} MiB of memory"
             answer, is_spent = marshal.dumps((False, (told, "", 0))), True
         signal.setitimer(signal.ITIMER_PROF, 0)
-        answers.write(len(answer).to_bytes(LENGTH) + answer)
+        answers.write(len(answer).to_bytes(LENGTH))
+        answers.write(answer)
         answers.flush()
-        if is_spent or _address_space() > start + MEMORY_MIB * 1024 * 512:
+        if is_spent or _address_space() > start + MEMORY_MIB * MIB // 2:
             return  # what has been taken does not come back: the next request is another worker's
+
+
+def _within_limits(start: int, request: bytes) -> tuple[Any, dict[str, Any]]:
+    """Return what a request asks; the memory is limited from here on, by what its values take."""
+    _limit_memory(start + MEMORY_MIB * MIB + READING_FACTOR * len(request))
+    before = _address_space()
+    value, names = marshal.loads(request)
+    size = len(request) + _address_space() - before
+    _limit_memory(start + MEMORY_MIB * MIB + MEMORY_FACTOR * size)
+    return value, names
 
 
 def answered(value: Any, names: dict[str, Any]) -> Any:
