@@ -457,8 +457,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "6:71: `backoff` must be at least 1, not 0.5",
             "6:84: `jitter` must be at most 1, not 2",
             "6:97: `on_error` must be a list of error names such as [ConnectionError]",
-            "6:100: `retry` has no key `tries`; it has: max_attempts, delay, backoff, max_delay, jitter, on_error, "
-            "on_status, exit_codes, give_up_on, max_elapsed",
+            "6:100: `retry` has no key `tries`; write `max_attempts: N`",
             '7:37: `on_error` must be fail, continue or a mapping such as {action: retry, retry: 3}, not "ignore"',
             '7:67: `max_attempts` must be an integer, not "many"',
         ],
@@ -965,3 +964,135 @@ def test_the_templates_of_a_definition_are_bounded_together() -> None:
 
     assert len(problems) == 1
     assert "all templates of a definition have at most 20000 parts, here are more" in problems[0]
+
+
+A_STEP = "name: x\nsteps:\n- {name: a, task: noop}\n- {name: b, task: echo, inputs: {message: x}, KEY: 1}\n"
+
+WRITE_IN_A_STEP = {
+    "stdout": "`inputs: {…}` of task `shell`",
+    "chdir": "`inputs: {…}` of task `shell`",
+    "retry_delay": "`retry: {max_attempts: N, delay: 5s}`",
+    "timeout-minutes": "`timeout: 5m`",
+    "timeout_seconds": "`timeout: 5m`",
+    "trigger_rule": "`always_run: true`",
+    "priority_weight": "nothing: `max_parallel` at the top level",
+    "executor": "`task: shell` with a command such as [docker",
+    "artifacts": "nothing: the steps of a run share its workspace",
+    "fail-fast": "nothing: once an item has failed",
+    "matrix": "`for_each: LIST`, with an item for each combination",
+    "strategy": "`for_each: LIST`, with an item for each combination",
+    "parallel": "`for_each: LIST`, or `depends_on`",
+    "loop_control": "`for_each: {items: LIST, arg_name: NAME",
+    "block": "its steps one after the other",
+    "switch": "`condition: EXPRESSION` in each",
+    "import_tasks": "`imports: [FILE]` at the top level",
+    "call": "`task: workflow`",
+    "mailOnError": "a step with `task: notify`",
+    "signalOnStop": "`stop_signal` under the `inputs` of task `shell`",
+    "delegate_to": "nothing: commands run on this machine",
+}
+
+WRITE_AT_THE_TOP = {
+    "services": "a step with `task: shell` that starts them",
+    "volumes": "a step with `task: shell` that starts them",
+    "concurrency": "`settings: {on_overlap: queue}`",
+    "max_active_runs": "`settings: {on_overlap: queue}`",
+    "handlerOn": "a step with `always_run: true`",
+    "triggers": "nothing here: start runs from cron",
+    "apiVersion": "`name` and `steps`",
+    "spec": "`name` and `steps`",
+    "namespace": "`labels: {namespace: …}`",
+    "before_script": "a first step",
+    "default_args": "`defaults: {retry: N",
+    "hosts": "nothing: commands run on this machine",
+}
+
+WRITE_WITHIN = {
+    "retry: {KEY: 1}": {"attempts": "`max_attempts: N`", "interval": "`delay: 5s`", "factor": "`backoff: 2`"},
+    "for_each: {KEY: [1]}": {"in": "`items: LIST`", "as": "`arg_name: NAME`", "parallel": "`max_workers: N`"},
+    "repeat: {KEY: 1}": {"every": "`interval: 10s`", "times": "`max: N`", "when": "`until: EXPRESSION`"},
+}
+
+
+@pytest.mark.parametrize(("key", "written"), WRITE_IN_A_STEP.items())
+def test_the_key_of_another_system_in_a_step_is_answered_with_what_to_write(key: str, written: str) -> None:
+    """And not with the nearest key of flujo, which has nothing to do with it."""
+    (problem,) = problems_of(A_STEP.replace("KEY", key))
+
+    assert problem.startswith(f"4:47: a step has no key `{key}`; write {written}")
+
+
+@pytest.mark.parametrize(("key", "written"), WRITE_AT_THE_TOP.items())
+def test_the_key_of_another_system_at_the_top_is_answered_with_what_to_write(key: str, written: str) -> None:
+    """Where it may mean something else than in a step."""
+    (problem,) = problems_of(f"name: x\n{key}: x\nsteps: [{{name: a, task: noop}}]\n")
+
+    assert problem.startswith(f"2:1: the top level has no key `{key}`; write {written}")
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "written"), [(place, *pair) for place, pairs in WRITE_WITHIN.items() for pair in pairs.items()]
+)
+def test_the_key_of_another_system_within_a_mapping_is_answered_with_what_to_write(
+    place: str, key: str, written: str
+) -> None:
+    """Each mapping has words of its own."""
+    problems = problems_of(A_STEP.replace("KEY: 1", place.replace("KEY", key)))
+
+    assert any(f"` has no key `{key}`; write {written}" in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("retention", "told"),
+    [
+        ("{keep: 3}", "2:13: `retention` has no key `keep`; write `last: N`"),
+        (
+            "{days: 30}",
+            "2:13: `retention` has no key `days`; write `completed: 30d`, and `failed` and `cancelled` likewise",
+        ),
+    ],
+)
+def test_other_words_for_retention_are_answered_with_its_own(retention: str, told: str) -> None:
+    """How many, or how long, and of what."""
+    assert told in problems_of(f"name: x\nretention: {retention}\nsteps: [{{name: a, task: noop}}]\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ inputs.day }}", "there is no name `inputs`; write `args.NAME`"),
+        ("{{ params.day }}", "there is no name `params`; write `args.NAME`"),
+        ("${{ needs.build.outputs.x }}", "there is no name `needs`; write `steps.NAME.result`"),
+        ("{{ ti.xcom_pull('a') }}", "there is no name `ti`; write `steps.NAME.result`"),
+        ("{{ matrix.os }}", "there is no name `matrix`; write `item`"),
+        ("{{ ds }}", "there is no name `ds`; write `timestamp`"),
+        ("{{ github.ref }}", "there is no name `github`; write `env.NAME`"),
+        (
+            "{{ always() }}",
+            "there is no name `always`; write `steps.NAME.status == 'completed'`, or `always_run: true`",
+        ),
+        ("{{ dayz }} {{ outputss }}", "there is no name `dayz`; did you mean `day`?"),
+        ("{{ day && day }}", "unexpected char '&' at 7; write `and` for &&"),
+        ("{{ day || day }}", "expected token 'name', got '|'; write `or` for ||"),
+        ("{{ !day }}", "unexpected char '!' at 3; write `not` for !"),
+        ("{{ day ? 1 : 2 }}", "unexpected char '?' at 7; write `A if CONDITION else B` for ?:"),
+        ("{{ day === 'x' }}", "unexpected '='; write `==` to compare"),
+    ],
+)
+def test_names_and_signs_of_other_languages_are_answered_with_those_of_templates(template: str, told: str) -> None:
+    """Each with the place where it stands."""
+    problems = problems_of(
+        f'name: x\nparams: {{day: x}}\nsteps:\n- {{name: a, task: echo, inputs: {{message: "{template}"}}}}\n'
+    )
+
+    assert problems[0].startswith("4:")
+    assert told in problems[0]
+
+
+def test_a_parameter_that_is_like_the_word_of_another_system_is_meant() -> None:
+    """`inputs` beside a parameter `input` is a slip of the pen."""
+    problems = problems_of(
+        "name: x\nparams: {input: x}\nsteps:\n- {name: a, task: echo, inputs: {message: '{{ inputs }}'}}\n"
+    )
+
+    assert "did you mean `input`?" in problems[0]

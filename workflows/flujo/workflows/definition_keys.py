@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
 from .documents import Node, Problems
-from .other_systems import AT_THE_TOP, IN_A_STEP, OF_OTHER_SYSTEMS
+from .other_systems import AT_THE_TOP, IN_A_STEP, OF_OTHER_SYSTEMS, WITHIN
 from .registry import Task
 from .wording import named, nearest
 
@@ -71,6 +71,8 @@ def check_keys(
             problems.add(at, f"`{key}` is not supported by this release")
         elif task is not None and task.input(key) is not None:
             problems.add(at, f"`{key}` is an input of task `{task.name}`; put it under `inputs`")
+        elif key in WITHIN.get(place, ()):
+            problems.add(at, f"{place} has no key `{key}`; write {WITHIN[place][key]}")
         elif place == TOP and key in AT_THE_TOP:
             problems.add(at, f"{place} has no key `{key}`; write {AT_THE_TOP[key]}")
         elif elsewhere:

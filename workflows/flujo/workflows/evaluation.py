@@ -174,6 +174,7 @@ def _malformed(source: str, error: TemplateSyntaxError) -> EvaluationError:
     from .expressions import place_of_line  # only when something is wrong
 
     hint = "" if isinstance(error, Unsupported) or _is_meant_as_template(source) else _WAY_OUT
+    hint = next((way for sign, way in _SIGNS.items() if sign in (error.message or "")), hint)
     told = f"the template is malformed: {error.message}{hint}"
     return EvaluationError(told, source, place_of_line(error.lineno, source))
 
@@ -184,6 +185,15 @@ def _is_meant_as_template(source: str) -> bool:
     is_alone = text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
     return is_alone and not text[2:].lstrip("-+ ").startswith(".")
 
+
+_SIGNS = {
+    "unexpected char '&'": "; write `and` for &&",
+    "expected token 'name', got '|'": "; write `or` for ||",
+    "unexpected char '!'": "; write `not` for !",
+    "unexpected '='": "; write `==` to compare",
+    "unexpected char '?'": "; write `A if CONDITION else B` for ?:",
+}
+"""What is said beside Jinja2's own words of signs that other languages have."""
 
 _WAY_OUT = "; braces that are meant for the command itself go between {% raw %} and {% endraw %}"
 

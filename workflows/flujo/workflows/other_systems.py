@@ -9,27 +9,55 @@ OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("on_failure", "onFailure", "onError", "catch", "rescue"), "`on_error: …`"),
     **dict.fromkeys(("register", "output", "result", "save_as"),
                     "nothing: `steps.NAME.result` is what a step returns, and `outputs: {…}` what is made of it"),
-    **dict.fromkeys(("image", "container", "runs_on", "runs-on"),
+    **dict.fromkeys(("image", "container", "runs_on", "runs-on", "executor", "volumes"),
                     "`task: shell` with a command such as [docker, run, --rm, IMAGE, …]"),
     "tags": "`labels: {…}` at the top level",
     **dict.fromkeys(("notify", "notifications"), "a step with `task: notify`"),
     **dict.fromkeys(("needs", "after", "requires", "dependencies", "dependsOn", "depends"), "`depends_on: [STEP]`"),
     **dict.fromkeys(("when", "if", "only_if", "unless", "precondition", "preconditions"), "`condition: EXPRESSION`"),
-    **dict.fromkeys(("foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
+    **dict.fromkeys(("foreach", "forEach", "for-each", "with_items", "with_list", "with_dict", "with_sequence", "loop"),
                     "`for_each: LIST`"),
+    "matrix": "`for_each: LIST`, with an item for each combination",
+    "strategy": "`for_each: LIST`, with an item for each combination of its matrix",
+    "parallel": "`for_each: LIST`, or `depends_on` in steps that may run side by side",
+    "loop_control": "`for_each: {items: LIST, arg_name: NAME, max_workers: N}`",
+    **dict.fromkeys(("fail_fast", "failFast", "fail-fast"),
+                    "nothing: once an item has failed a loop begins no other one, unless it has `on_error: continue`"),
+    **dict.fromkeys(("block", "group", "sequence"), "its steps one after the other into `steps`"),
+    **dict.fromkeys(("switch", "choose", "case"), "`condition: EXPRESSION` in each of the steps"),
+    **dict.fromkeys(("include", "include_tasks", "import_tasks", "extends", "template"),
+                    "`imports: [FILE]` at the top level, or `task: workflow`"),
+    "call": "`task: workflow` for another workflow, `task: python_function` for a function",
+    **dict.fromkeys(("retry_delay", "retryDelay", "retry_interval"), "`retry: {max_attempts: N, delay: 5s}`"),
+    **dict.fromkeys(("timeout_seconds", "timeoutSeconds", "timeout_sec", "timeoutSec", "timeout-minutes",
+                     "timeout_minutes", "execution_timeout", "activeDeadlineSeconds"), "`timeout: 5m`"),
+    "trigger_rule": "`always_run: true` for a step that runs whatever has failed, or `condition: EXPRESSION`",
+    **dict.fromkeys(("pool", "queue", "priority", "priority_weight"),
+                    "nothing: `max_parallel` at the top level says how many steps run at once"),
+    **dict.fromkeys(("artifacts", "cache", "workspace_files"),
+                    "nothing: the steps of a run share its workspace, the folder their commands run in"),
+    **dict.fromkeys(("mailOnError", "mail_on_error", "email_on_failure", "email_on_retry"),
+                    "a step with `task: notify` and `always_run: true`"),
+    **dict.fromkeys(("signalOnStop", "stopSignal", "kill_signal"), "`stop_signal` under the `inputs` of task `shell`"),
+    **dict.fromkeys(("hosts", "delegate_to", "become", "become_user", "remote_user", "run_as"),
+                    "nothing: commands run on this machine, as the user who runs flujo; or call ssh or sudo"),
     **dict.fromkeys(("run", "script", "command", "commands", "cmd", "shell", "exec", "bash"),
                     "`task: shell` with `inputs: {command: …}`"),
     **dict.fromkeys(("uses", "action", "type", "module"), "`task: NAME`"),
-    **dict.fromkeys(("working_dir", "working-directory", "workdir", "cwd", "dir", "stdin"),
-                    "`inputs: {…}` of task `shell`, as `working_dir` or `stdin`"),
+    **dict.fromkeys(("working_dir", "working-directory", "workdir", "cwd", "dir", "chdir", "stdin", "stdout",
+                     "stderr"),
+                    "`inputs: {…}` of task `shell`, as `working_dir`, `stdin`, `stdout` or `stderr`"),
     **dict.fromkeys(("environment", "envs"), "`env: {NAME: VALUE}`"),
     **dict.fromkeys(("retries", "max_retries", "retryPolicy", "retry_policy", "attempts"), "`retry: N`"),
     **dict.fromkeys(("status_codes", "retry_on_status", "statuses"), "`on_status: [429, 5xx]`"),
     **dict.fromkeys(("with", "args", "arguments", "parameters", "params_", "vars", "variables"), "`inputs: {…}`"),
     **dict.fromkeys(("id", "title"), "`name`"),
     **dict.fromkeys(("jobs", "tasks", "stages", "workflow"), "`steps: […]`"),
-    **dict.fromkeys(("on", "schedule", "cron"), "nothing here: start runs from cron or a timer"),
-    **dict.fromkeys(("finally", "cleanup", "post", "onExit", "always"), "a step with `always_run: true`"),
+    **dict.fromkeys(("on", "schedule", "schedule_interval", "cron", "trigger", "triggers", "start_date", "catchup"),
+                    "nothing here: start runs from cron or a timer"),
+    **dict.fromkeys(("finally", "cleanup", "post", "onExit", "on_exit", "handlerOn", "handlers", "after_script",
+                     "always", "errors"),
+                    "a step with `always_run: true`"),
     **dict.fromkeys(("redacted", "redact", "sensitive", "secret", "masked", "no_log", "hide_output"),
                     "`secrets: [NAME]` at the top level, which keeps its value out of all that is stored"),
 }  # fmt: skip
@@ -51,6 +79,18 @@ AT_THE_TOP = {
     **dict.fromkeys(("redacted", "redact", "sensitive", "secret", "masked", "no_log", "hide_output"),
                     "`secrets: [NAME]`"),
     "tags": "`labels: {…}`",
+    "namespace": "`labels: {namespace: …}`",
+    **dict.fromkeys(("services", "volumes", "networks"),
+                    "a step with `task: shell` that starts them, such as `docker compose up -d`, and one with "
+                    "`always_run: true` that stops them"),
+    **dict.fromkeys(("concurrency", "max_active_runs", "maxActiveRuns", "concurrencyPolicy"),
+                    "`settings: {on_overlap: queue}`, or skip, or fail"),
+    **dict.fromkeys(("apiVersion", "kind", "metadata", "spec"),
+                    "`name` and `steps`: this is a file of Kubernetes, which flujo does not read"),
+    **dict.fromkeys(("before_script", "setup", "pre"), "a first step with `task: shell`"),
+    "default_args": "`defaults: {retry: N, timeout: 5m}`",
+    **dict.fromkeys(("hosts", "become", "remote_user"),
+                    "nothing: commands run on this machine, as the user who runs flujo; or call ssh or sudo"),
 }  # fmt: skip
 """The same for keys of the top level, where they mean something else, or are called otherwise, than in a step."""
 
@@ -58,9 +98,60 @@ IN_A_STEP = frozenset({
     *("needs", "after", "requires", "dependencies", "dependsOn", "depends", "when", "if", "only_if", "unless"),
     *("precondition", "preconditions", "foreach", "forEach", "matrix", "with_items", "loop", "parallel"),
     *("uses", "type", "module", "working_dir", "working-directory", "workdir", "cwd", "dir", "stdin"),
+    *("loop_control", "for-each", "with_list", "with_dict", "with_sequence", "strategy", "trigger_rule", "executor"),
+    *("stdout", "stderr", "chdir", "block", "switch", "call", "signalOnStop", "retry_delay"),
     *("status_codes", "retry_on_status", "statuses", "image", "container", "runs_on", "runs-on"),
 })  # fmt: skip
 """What a step has and the top level has not: there the answer says so."""
+
+_TIMES = "`max_attempts: N`"
+
+WITHIN = {
+    "`retry`": {
+        **dict.fromkeys(("attempts", "max_retries", "retries", "limit", "max", "count", "times", "tries"), _TIMES),
+        **dict.fromkeys(("interval", "intervalSec", "interval_sec", "wait", "sleep", "retry_delay", "initial_delay",
+                         "delay_seconds"), "`delay: 5s`"),
+        **dict.fromkeys(("factor", "multiplier", "backoff_factor", "exponential", "exponential_base"), "`backoff: 2`"),
+        **dict.fromkeys(("maxDelay", "max_interval", "maxIntervalSec"), "`max_delay: 5m`"),
+        **dict.fromkeys(("on", "retry_on", "exceptions", "errors"), "`on_error: [ConnectionError]`"),
+        **dict.fromkeys(("exitCode", "exit_code", "codes"), "`exit_codes: [75]`"),
+    },
+    "`for_each`": {
+        **dict.fromkeys(("in", "list", "values", "over", "with_items", "range", "from"), "`items: LIST`"),
+        **dict.fromkeys(("as", "var", "loop_var", "item", "name", "variable"), "`arg_name: NAME`"),
+        **dict.fromkeys(("parallel", "parallelism", "concurrency", "max_parallel", "max_concurrency", "workers"),
+                        "`max_workers: N`"),
+        **dict.fromkeys(("batch_size", "size", "chunk"), "`chunk_size: N`"),
+    },
+    "`retention`": {
+        **dict.fromkeys(("keep", "keep_last", "count", "max_runs", "limit", "history"), "`last: N`"),
+        **dict.fromkeys(("days", "max_age", "older_than", "age", "ttl", "all"),
+                        "`completed: 30d`, and `failed` and `cancelled` likewise"),
+    },
+    "`repeat`": {
+        **dict.fromkeys(("intervalSec", "interval_sec", "every", "delay", "wait", "sleep"), "`interval: 10s`"),
+        **dict.fromkeys(("limit", "max_attempts", "times", "count", "retries"), "`max: N`"),
+        **dict.fromkeys(("condition", "when", "while", "repeat"), "`until: EXPRESSION`"),
+    },
+    "`defaults`": {
+        **dict.fromkeys(("run", "shell"), "`settings: {shell: bash}` at the top level"),
+        **dict.fromkeys(("retries", "max_retries"), "`retry: N`"),
+        "env": "`env: {NAME: VALUE}` at the top level",
+    },
+}  # fmt: skip
+"""The same for the keys of a mapping, by its place."""
+
+NAMES_OF_OTHER_SYSTEMS = {
+    **dict.fromkeys(("inputs", "params", "parameters", "vars", "variables", "dag_run"), "args.NAME"),
+    **dict.fromkeys(("needs", "tasks", "jobs", "outputs", "outcome", "ti", "task_instance", "xcom"),
+                    "steps.NAME.result"),
+    "matrix": "item",
+    **dict.fromkeys(("ds", "ts", "execution_date", "logical_date", "now", "date"), "timestamp"),
+    **dict.fromkeys(("github", "runner", "environment", "environ"), "env.NAME"),
+    **dict.fromkeys(("always", "failure", "success", "cancelled"),
+                    "`steps.NAME.status == 'completed'`, or `always_run: true` in the step"),
+}  # fmt: skip
+"""What the names that templates of other systems use are called here."""
 
 TASKS_OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("bash", "sh", "command", "cmd", "exec", "run", "script", "subprocess"), "`shell`"),
@@ -74,7 +165,11 @@ TASKS_OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("sub_workflow", "subworkflow", "run_workflow", "dag", "call"), "`workflow`"),
     **dict.fromkeys(("wait", "delay", "pause"), "`sleep`, or `wait_signal` to wait for somebody"),
     **dict.fromkeys(("approval", "approve", "manual", "gate", "signal"), "`wait_signal`"),
-    **dict.fromkeys(("slack", "webhook", "log_message", "alert"), "`notify`"),
+    **dict.fromkeys(("email", "mail", "slack", "webhook", "log_message", "alert"), "`notify`"),
+    **dict.fromkeys(
+        ("docker", "container", "kubernetes", "ssh"), "`shell` with a command such as [docker, run, --rm, IMAGE, …]"
+    ),
+    **dict.fromkeys(("set_fact", "set", "assign", "variables"), "`echo`, whose message is its result,"),
     **dict.fromkeys(("render", "jinja", "render_template"), "`template`"),
     **dict.fromkeys(("raise", "error", "abort"), "`fail`"),
 }

@@ -8,6 +8,7 @@ from .definitions import Use
 from .documents import Node, Position, Problems
 from .evaluation import in_braces, is_template
 from .mixed_conditions import as_one_expression
+from .other_systems import NAMES_OF_OTHER_SYSTEMS
 from .parameters import Parameter
 from .places import place_in
 from .registry import Mention
@@ -144,7 +145,7 @@ class TemplateChecks:
         known = {*ROOT_NAMES, *self._parameters, *of_loop}
         behind_dashes = self._behind_dashes(mentioned.steps)
         for root in sorted(mentioned.roots - known - {"range", "dict"} - behind_dashes):
-            told = _ONLY_IN_LOOPS.format(root) if root in LOOP_NAMES else unknown("name", root, known)
+            told = _ONLY_IN_LOOPS.format(root) if root in LOOP_NAMES else _unknown_name(root, known)
             self._add(self._place_of(node, root), f"{told} (in a template)")
         for parameter in sorted(mentioned.parameters - self._parameters.keys() - of_loop):
             self._note_undeclared(parameter, node)
@@ -225,6 +226,14 @@ _ONLY_IN_LOOPS = (
     "`{}` is known only in the inputs of what a loop (`for_each`, `batch`) calls; its list and its condition are read "
     "once, before it begins"
 )
+
+
+def _unknown_name(name: str, known: Collection[str]) -> str:
+    """Return why a name is refused: what it is called here if other systems have it, unless one like it is declared."""
+    meant = NAMES_OF_OTHER_SYSTEMS.get(name)
+    if meant is None or nearest(name, {*known}.difference(ROOT_NAMES)) is not None:
+        return unknown("name", name, known)
+    return f"there is no name `{name}`; write {meant if '`' in meant else f'`{meant}`'}"
 
 
 def _args(names: Collection[str]) -> set[Mention]:
