@@ -448,6 +448,42 @@ async def very_many_starts(trial: Trial) -> None:
     require_equal("the outcomes of none", await trial.driver.call("starts", starts=[]), {"outcomes": []})
 
 
+async def parts_of_a_workflow(trial: Trial) -> None:
+    """a start says which flow, which steps and from which on"""
+    chosen: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["one"]),
+        ({"flow": "long"}, ["one", "two", "three"]),
+        ({"flow": "all", "skip_steps": ["two", "three"]}, ["one", "four"]),
+        ({"flow": "long", "start_from": "three"}, ["three"]),
+    ]
+    starts = [
+        {"workflow": "parted", "run_id": trial.run_id(f"parted-{number}"), **parts}
+        for number, (parts, _) in enumerate(chosen)
+    ]
+    alone = await trial.driver.call("start", **starts[1])
+    require_equal("the start of one", alone, {"run_id": starts[1]["run_id"], "created": True})
+    outcomes = (await trial.driver.call("starts", starts=starts))["outcomes"]
+    require_equal("which are new", [each.get("created") for each in outcomes], [True, False, True, True])
+    for start, (_, performed) in zip(starts, chosen, strict=True):
+        await trial.driver.call("wait", run_id=start["run_id"])
+        steps = (await trial.judge.inspect(start["run_id"])).steps
+        found = [name for name, step in steps.items() if step.status == "completed"]
+        require_equal(f"the steps of {start}", found, performed)
+    error = await refused(trial.driver.call("start", workflow="parted", flow="none"), "a flow that there is not")
+    require_error(error, "INVALID_ARGUMENT", "INVALID_FIELD")
+    require_equal("the fields", error.fields, ["flow"])
+
+
+async def bounded_run(trial: Trial) -> None:
+    """a start says how long the run may take"""
+    run_id = trial.run_id("bounded")
+    await trial.driver.call("start", workflow="stuck", run_id=run_id, timeout=0.25)
+    answer = await trial.driver.call("wait", run_id=run_id)
+    require_equal("the status", answer["status"], "failed")
+    failed = (await trial.judge.inspect(run_id)).error
+    require(failed is not None and "0.25" in failed.message, f"the error is {failed}")
+
+
 BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     start_twice,
     other_input,
@@ -473,6 +509,8 @@ BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     acting,
     many_starts,
     very_many_starts,
+    parts_of_a_workflow,
+    bounded_run,
 )
 
 

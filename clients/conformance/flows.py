@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 
 from flujo.kernel import Context, RetryPolicy, Workflow, step, workflow
+from flujo.workflows import load_workflow_text
 
 
 @step
@@ -78,4 +79,23 @@ async def lasting(ctx: Context, seconds: float = 3.0) -> str:
     return "all done"
 
 
-WORKFLOWS: tuple[Workflow, ...] = (echoing, gated, fragile, writing, mapping, stuck, lasting)
+parted = load_workflow_text(
+    """
+name: parted
+steps:
+  - {name: one, task: echo, inputs: {message: "1"}}
+  - {name: two, task: echo, inputs: {message: "2"}}
+  - {name: three, task: echo, inputs: {message: "3"}}
+  - {name: four, task: echo, inputs: {message: "4"}}
+flows:
+  default: short
+  definitions:
+    - short: [one]
+    - long: [one, two, three]
+""",
+    "parted.yaml",
+)
+"""A workflow of which parts are performed."""
+
+
+WORKFLOWS: tuple[Workflow, ...] = (echoing, gated, fragile, writing, mapping, stuck, lasting, parted)

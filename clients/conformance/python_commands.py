@@ -32,7 +32,7 @@ def say(**line: Any) -> None:
 
 def told(error: FlujoError) -> dict[str, Any]:
     """What an error tells."""
-    named = getattr(error, "what", None)
+    named = getattr(error, "what", None) or getattr(error, "field", None)
     return {
         "code": CODES.get(type(error), ""),
         "reason": error.reason,

@@ -122,6 +122,16 @@ type StartOptions struct {
 	Labels map[string]string
 	// Definition is a YAML document that is run instead of a workflow the server knows.
 	Definition string
+	// Flow names the flow of the workflow whose steps are performed, or "all" for every step. Empty: the one that the
+	// workflow names itself.
+	Flow string
+	// SkipSteps names steps to skip whenever they are reached.
+	SkipSteps []string
+	// StartFrom names the step to begin with: those that come before it are skipped.
+	StartFrom string
+	// Timeout is how long the run may take from its start, and again from each resume, before it fails. Zero: as long as
+	// the workflow says.
+	Timeout time.Duration
 }
 
 // Started is a run that was started, or was there.

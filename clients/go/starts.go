@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 const (
@@ -72,7 +73,11 @@ func startRequest(run NewRun) (*flujov1.StartRunRequest, error) {
 	}
 	request := &flujov1.StartRunRequest{
 		Source: &flujov1.StartRunRequest_Workflow{Workflow: run.Workflow}, RunId: run.RunID, Inputs: given,
-		Labels: run.Labels, RequestId: requestID(run.RequestID),
+		Labels: run.Labels, RequestId: requestID(run.RequestID), Flow: run.Flow, SkipSteps: run.SkipSteps,
+		StartFrom: run.StartFrom,
+	}
+	if run.Timeout != 0 {
+		request.Timeout = durationpb.New(run.Timeout)
 	}
 	if run.Definition != "" {
 		request.Source = &flujov1.StartRunRequest_Definition{

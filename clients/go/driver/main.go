@@ -29,6 +29,10 @@ type command struct {
 	IDPrefix                                         string   `json:"id_prefix"`
 	LeaveAt                                          string   `json:"leave_at"`
 	Labels                                           map[string]string
+	Flow                                             string
+	SkipSteps                                        []string `json:"skip_steps"`
+	StartFrom                                        string   `json:"start_from"`
+	Timeout                                          float64
 	Statuses                                         []string
 	DryRun                                           bool `json:"dry_run"`
 	Bare                                             bool
@@ -183,7 +187,10 @@ func perform(ctx context.Context, given command) (object, error) {
 }
 
 func startOptions(given command) flujo.StartOptions {
-	return flujo.StartOptions{RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels}
+	return flujo.StartOptions{
+		RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels, Flow: given.Flow, SkipSteps: given.SkipSteps,
+		StartFrom: given.StartFrom, Timeout: time.Duration(given.Timeout * float64(time.Second)),
+	}
 }
 
 func starts(ctx context.Context, client *flujo.Client, asked []command) (object, error) {

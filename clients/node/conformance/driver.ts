@@ -20,6 +20,10 @@ interface Command extends Options {
   id_prefix: string;
   leave_at?: string;
   labels?: Record<string, string>;
+  flow?: string;
+  skip_steps?: string[];
+  start_from?: string;
+  timeout?: number;
   statuses: string[];
   dry_run: boolean;
   bare: boolean;
@@ -118,7 +122,11 @@ async function perform(given: Command): Promise<object> {
 
 function startOptions(given: Command): StartOptions {
   const ids = given.run_id ? { runId: given.run_id } : {};
-  return { ...ids, ...named(given), labels: given.labels ?? {} };
+  const { flow, skip_steps: skipSteps, start_from: startFrom, timeout: timeoutSeconds } = given;
+  const chosen = Object.fromEntries(
+    Object.entries({ flow, skipSteps, startFrom, timeoutSeconds }).filter(([, value]) => value !== undefined),
+  );
+  return { ...ids, ...named(given), ...chosen, labels: given.labels ?? {} };
 }
 
 async function starts(client: Client, asked: Command[]): Promise<object> {

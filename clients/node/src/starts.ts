@@ -10,7 +10,7 @@ import {
   type StartRunRequest,
   type StartRunsRequest,
 } from "./gen/flujo/v1/run_service_pb.js";
-import { given, type CallOptions } from "./values.js";
+import { duration, given, type CallOptions } from "./values.js";
 
 const MOST_STARTS = 1000;
 /** Of the starts of one call, which leaves room below what gRPC takes. */
@@ -23,6 +23,15 @@ export interface StartOptions extends CallOptions {
   requestId?: string;
   /** For finding the run. */
   labels?: Record<string, string>;
+  /** The flow of the workflow whose steps are performed, or "all"; without one the flow that the workflow names. */
+  flow?: string;
+  /** Names of steps to skip whenever they are reached. */
+  skipSteps?: string[];
+  /** The step to begin with: those that come before it are skipped. */
+  startFrom?: string;
+  /** How long the run may take from its start, and again from each resume, before it fails; without it, as long as the
+   * workflow says. */
+  timeoutSeconds?: number;
 }
 
 /** One of many runs to start: what `start` takes. */
@@ -37,13 +46,17 @@ export interface Started {
   created: boolean;
 }
 
-/** Returns the request to start a run. Throws TypeError for inputs that are no JSON. */
+/** Returns the request to start a run. Throws TypeError for inputs that are no JSON, and for a time that is no number. */
 export function startRequest(run: NewRun): StartRunRequest {
   return create(StartRunRequestSchema, {
     source: { case: "workflow", value: run.workflow },
     runId: run.runId ?? "",
     requestId: run.requestId ?? randomUUID(),
     labels: run.labels ?? {},
+    flow: run.flow ?? "",
+    skipSteps: run.skipSteps ?? [],
+    startFrom: run.startFrom ?? "",
+    ...(run.timeoutSeconds === undefined ? {} : { timeout: duration("timeoutSeconds", run.timeoutSeconds) }),
     ...given("inputs", run.inputs),
   });
 }

@@ -1,3 +1,4 @@
+import { type Duration, durationFromMs } from "@bufbuild/protobuf/wkt";
 import { isSafeNumber, parse, stringify } from "lossless-json";
 
 import { RunStatus } from "./gen/flujo/v1/run_pb.js";
@@ -20,9 +21,12 @@ export function decode(text: string): Json {
   ) as Json;
 }
 
+/** What JSON.stringify would write as 0. */
+const NEGATIVE_ZERO = { test: (value: unknown) => Object.is(value, -0), stringify: () => "-0.0" };
+
 /** Returns a value as JSON text; a bigint is a whole number. Throws TypeError for what is no JSON. */
 export function encode(value: unknown): string {
-  const text = stringify(value);
+  const text = stringify(value, null, undefined, [NEGATIVE_ZERO]);
   if (text === undefined) throw new TypeError(`${typeof value} is no JSON`);
   return text;
 }
@@ -37,6 +41,12 @@ export function given<Name extends string>(name: Name, value: unknown): Partial<
   const made: Partial<Record<Name, GivenPayload>> = {};
   made[name] = { content: { case: "json", value: encode(value) } };
   return made;
+}
+
+/** Returns seconds as a Duration, to the millisecond. Throws TypeError for what is no number. */
+export function duration(name: string, seconds: number): Duration {
+  if (!Number.isFinite(seconds)) throw new TypeError(`${name} is ${seconds.toString()}, and no number of seconds`);
+  return durationFromMs(Math.round(seconds * 1000));
 }
 
 /** Returns a status as flujo says it everywhere: "completed". One of a newer server is "unknown (42)". */

@@ -54,6 +54,8 @@ test("whole numbers keep their digits", () => {
   assert.equal(decode("9007199254740993"), 9007199254740993n);
   assert.equal(decode("12345678901234567.5"), 12345678901234568);
   assert.throws(() => encode(() => 1), TypeError);
+  assert.equal(encode({ zeros: [-0, 0], one: 1.0 }), '{"zeros":[-0.0,0],"one":1}');
+  assert.ok(Object.is(decode("-0.0"), -0));
 });
 
 test("a status of a newer server is shown as unknown", () => {

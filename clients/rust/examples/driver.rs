@@ -129,7 +129,15 @@ async fn perform(client: &Client, given: &Given) -> Answer {
 
 fn start_options(given: &Given) -> StartOptions {
     let labels = serde_json::from_value(given.0["labels"].clone()).unwrap_or_default();
-    StartOptions { run_id: given.text("run_id"), request_id: given.text("request_id"), labels }
+    StartOptions {
+        run_id: given.text("run_id"),
+        request_id: given.text("request_id"),
+        labels,
+        flow: given.text("flow"),
+        skip_steps: given.texts("skip_steps"),
+        start_from: given.text("start_from"),
+        timeout: given.0["timeout"].as_f64().map(Duration::from_secs_f64),
+    }
 }
 
 async fn starts(client: &Client, given: &Given) -> Answer {

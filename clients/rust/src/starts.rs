@@ -1,6 +1,7 @@
 //! Requests to start runs, and what became of many of them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use prost::Message;
 use serde::Serialize;
@@ -24,6 +25,15 @@ pub struct StartOptions {
     pub request_id: String,
     /// For finding the run.
     pub labels: HashMap<String, String>,
+    /// The flow of the workflow whose steps are performed, or "all"; empty: the one that the workflow names.
+    pub flow: String,
+    /// Names of steps to skip whenever they are reached.
+    pub skip_steps: Vec<String>,
+    /// The step to begin with, those before it are skipped; empty: the first one.
+    pub start_from: String,
+    /// How long the run may take from its start, and again from each resume, before it fails; None: as long as the
+    /// workflow says. Longer ones than a message can tell are the longest that it can.
+    pub timeout: Option<Duration>,
 }
 
 /// One of many runs to start.
@@ -39,9 +49,18 @@ impl NewRun {
             inputs: Some(encode(inputs)?),
             labels: options.labels,
             request_id: id_or_new(options.request_id),
-            ..Default::default()
+            flow: options.flow,
+            skip_steps: options.skip_steps,
+            start_from: options.start_from,
+            timeout: options.timeout.map(to_duration),
         }))
     }
+}
+
+fn to_duration(time: Duration) -> prost_types::Duration {
+    // The nanoseconds of a second fit for certain.
+    let nanos = i32::try_from(time.subsec_nanos()).unwrap_or_default();
+    prost_types::Duration { seconds: i64::try_from(time.as_secs()).unwrap_or(i64::MAX), nanos }
 }
 
 /// A run that was started, or was there.

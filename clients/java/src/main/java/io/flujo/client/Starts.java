@@ -6,6 +6,7 @@ import io.flujo.v1.StartRunRequest;
 import io.flujo.v1.StartRunsRequest;
 import io.grpc.Status;
 import io.grpc.protobuf.StatusProto;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -25,7 +26,16 @@ final class Starts {
                 .setWorkflow(run.workflow())
                 .setRunId(run.options().runId())
                 .setRequestId(FlujoClient.idOr(run.options().requestId()))
-                .putAllLabels(run.options().labels());
+                .putAllLabels(run.options().labels())
+                .setFlow(run.options().flow())
+                .addAllSkipSteps(run.options().skipSteps())
+                .setStartFrom(run.options().startFrom());
+        Duration timeout = run.options().timeout();
+        if (timeout != null) {
+            request.setTimeout(com.google.protobuf.Duration.newBuilder()
+                    .setSeconds(timeout.getSeconds())
+                    .setNanos(timeout.getNano()));
+        }
         if (run.inputs() != null) {
             request.setInputs(FlujoClient.payload(run.inputs()));
         }

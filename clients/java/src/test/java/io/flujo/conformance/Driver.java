@@ -154,10 +154,18 @@ public final class Driver {
     private static NewRun newRun(JsonNode given) {
         Map<String, String> labels = new HashMap<>();
         given.path("labels").fields().forEachRemaining(each -> labels.put(each.getKey(), each.getValue().asText()));
+        List<String> skipped = new ArrayList<>();
+        given.path("skip_steps").forEach(each -> skipped.add(each.asText()));
         StartOptions options = StartOptions.NONE
                 .withRunId(given.path("run_id").asText(""))
                 .withRequestId(given.path("request_id").asText(""))
-                .withLabels(labels);
+                .withLabels(labels)
+                .withFlow(given.path("flow").asText(""))
+                .withSkipSteps(skipped)
+                .withStartFrom(given.path("start_from").asText(""));
+        if (given.has("timeout")) {
+            options = options.withTimeout(Duration.ofMillis(Math.round(1000 * given.get("timeout").asDouble())));
+        }
         return new NewRun(given.get("workflow").asText(), read(given, "inputs"), options);
     }
 
