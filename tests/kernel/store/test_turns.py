@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
-from flujo.kernel.store.turns import BUSY_SECONDS, CROWD, PAUSE_SECONDS, READ_PAUSES, Turns
+from flujo.kernel.store.turns import (
+    BUSY_SECONDS,
+    CROWD,
+    MOST_PAUSES,
+    PAUSE_SECONDS,
+    READ_PAUSES,
+    UNHURRIED,
+    Turns,
+)
 from flujo.kernel.testing import run_virtually
 
 
@@ -67,6 +76,24 @@ def test_a_crowd_goes_one_behind_the_other_while_runs_are_at_work() -> None:
     took, order = run_virtually(scenario)
     assert order == list(range(2 * CROWD))
     assert abs(took - min(2 * CROWD * PAUSE_SECONDS, BUSY_SECONDS)) <= PAUSE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("followers", "pauses"),
+    [(CROWD + 1, 1), (UNHURRIED, 1), (2 * UNHURRIED, 2), (1_000, MOST_PAUSES), (2_000, MOST_PAUSES)],
+)
+def test_a_larger_crowd_goes_more_slowly(followers: int, pauses: int) -> None:
+    """So that a thousand who do not read cost a running workload no more than a hundred."""
+
+    async def scenario() -> float:
+        commits = Commits()
+        turns = Turns(lambda: commits.next)
+        turns.followers = followers
+        began = anyio.current_time()
+        await turns.take(checkpoint)
+        return anyio.current_time() - began
+
+    assert run_virtually(scenario) == pytest.approx(pauses * PAUSE_SECONDS)
 
 
 def test_a_crowd_does_not_wait_when_nothing_is_at_work() -> None:

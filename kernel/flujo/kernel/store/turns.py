@@ -19,7 +19,13 @@ CROWD = 10
 """So many followers are no crowd."""
 
 PAUSE_SECONDS = 0.005
-"""Between the turns of a crowd while runs are at work: a turn takes about a thirtieth of it."""
+"""Between the turns of a crowd while runs are at work. A turn takes a tenth of it, most of which is gRPC's."""
+
+UNHURRIED = 100
+MOST_PAUSES = 3
+"""A larger crowd than this goes more slowly, by as much as it is larger, up to so many times: each of them is late
+already, and what is spent on all of them together is to stay small. As many watches as a server admits still hear of it
+more often than a client takes the connection for lost (SILENCE_SECONDS)."""
 
 READ_PAUSES = 10
 """So many pauses follow on a turn for which the store had to be read."""
@@ -47,12 +53,15 @@ class Turns:
         async with self._line:
             if self._is_busy():
                 pauses, self._pauses = self._pauses, 1
-                await anyio.sleep(pauses * PAUSE_SECONDS)
+                await anyio.sleep(PAUSE_SECONDS * max(pauses, self._pauses_of_a_crowd()))
             return await work()  # inside, or all would come at once behind a read that takes its time
 
     def has_read(self) -> None:
         """Note that the store was read for the one whose turn it is."""
         self._pauses = READ_PAUSES
+
+    def _pauses_of_a_crowd(self) -> float:
+        return min(MOST_PAUSES, self.followers / UNHURRIED)
 
     def _is_busy(self) -> bool:
         change = self._any_change()
