@@ -44,8 +44,8 @@ SECONDS = 0.25
 MESSAGES = 20
 """How many messages of a stream are read."""
 
-REFUSED_BY_GRPC = {"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED", "INVALID_ARGUMENT"}
-"""What a call may end with without an ErrorInfo: too large a request, our deadline, malformed bytes."""
+REFUSED_BY_GRPC = {"RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED"}
+"""What a call may end with without an ErrorInfo: too large a request, our deadline."""
 
 TEXTS = (
     "",

@@ -117,7 +117,7 @@ class Guard(aio.ServerInterceptor):
         async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
             async with self._watched(method, context):
                 with self._observed(method, context), self._slots.taken(method.path):
-                    caller, request = await self._admit(data, method, context)
+                    caller, request = self._admit(data, method, context)
                     with self._slots.of_caller(caller.principal), acting_as(caller.principal):
                         answer = await inner(request, context)
                 _log(method, request, caller)
@@ -131,19 +131,17 @@ class Guard(aio.ServerInterceptor):
                 with self._observed(method, context), self._slots.taken(method.path):
                     caller = self._caller(method, context)
                     with self._slots.of_caller(caller.principal), acting_as(caller.principal):
-                        answer = await inner(self._requests(pieces, method, context), context)
+                        answer = await inner(self._requests(pieces, method), context)
                 _log(method, None, caller)
                 return answer
 
         return guarded
 
-    async def _requests(
-        self, pieces: AsyncIterator[bytes], method: _Method, context: aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
+    async def _requests(self, pieces: AsyncIterator[bytes], method: _Method) -> AsyncIterator[Any]:
         async for data in pieces:
             if self.closing.is_set():
                 raise ServerStoppingError
-            yield await self._read(data, method, context)
+            yield _read(data, method)
 
     def _guarded_stream(self, inner: StreamHandler, method: _Method) -> Callable[[Any, Any], AsyncIterator[Any]]:
         # An async generator, as other interceptors expect of a handler that answers with a stream (test_tracing.py). It
@@ -152,7 +150,7 @@ class Guard(aio.ServerInterceptor):
         async def guarded(data: bytes, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             async with self._watched(method, context):
                 with self._observed(method, context), self._slots.taken(method.path):
-                    caller, request = await self._admit(data, method, context)
+                    caller, request = self._admit(data, method, context)
                     with self._slots.of_caller(caller.principal):
                         async with aclosing(inner(request, context)) as answers:
                             async for answer in answers:
@@ -186,10 +184,10 @@ class Guard(aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    async def _admit(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> tuple[Caller, Any]:
+    def _admit(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> tuple[Caller, Any]:
         """Return who calls, and the request; raise what is against the call."""
         caller = self._caller(method, context)
-        request = await self._read(data, method, context)
+        request = _read(data, method)
         if not caller.may_define and _brings_a_definition(request):
             raise DefinitionsNotAllowedError
         return caller, request
@@ -203,16 +201,6 @@ class Guard(aio.ServerInterceptor):
         if method.path in BRING_DEFINITIONS and not caller.may_define:
             raise DefinitionsNotAllowedError
         return caller
-
-    async def _read(self, data: bytes, method: _Method, context: aio.ServicerContext[Any, Any]) -> Any:
-        """Return a request; raise what is wrong with it."""
-        try:
-            request = method.read(data)
-        except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the bytes of the request are malformed: {error}")
-        for path, value, rule in violations(request):
-            raise InvalidNameError(path, value, rule)
-        return request
 
     @asynccontextmanager
     async def _watched(self, method: _Method, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
@@ -232,6 +220,17 @@ class Guard(aio.ServerInterceptor):
 def _serialized(write: Callable[[Any], bytes], answer: Any) -> bytes:
     """Return the bytes of an answer of a stream, which may be bytes already (encoding.py)."""
     return answer if isinstance(answer, bytes) else write(answer)
+
+
+def _read(data: bytes, method: _Method) -> Any:
+    """Return a request; raise what is wrong with it."""
+    try:
+        request = method.read(data)
+    except DecodeError as error:  # gRPC would answer UNKNOWN, and log a traceback
+        raise InvalidNameError("request", f"{len(data)} bytes", f"they are malformed: {error}") from None
+    for path, value, rule in violations(request):
+        raise InvalidNameError(path, value, rule)
+    return request
 
 
 def _brings_a_definition(request: Any) -> bool:

@@ -46,6 +46,20 @@ def test_what_no_field_of_the_type_may_hold_is_named_by_its_path(path: str, requ
 
 
 @pytest.mark.parametrize(
+    ("duration", "rule"),
+    [
+        (Duration(nanos=1_000_000_000), "a duration of at most 999999999 ns beside its seconds"),
+        (Duration(seconds=2**40), "a duration of a century at most"),
+        (Duration(seconds=-1), "a duration that is not negative"),
+    ],
+)
+def test_what_is_wrong_with_a_duration_is_told(duration: Duration, rule: str) -> None:
+    """Each by the rule that it breaks."""
+    (violation,) = violations(pb.StartRunRequest(timeout=duration))
+    assert violation.rule == rule
+
+
+@pytest.mark.parametrize(
     "request_",
     [
         pb.StartRunRequest(workflow="w", run_id="r", labels={"a": ""}, inputs=Payload(json="{}")),

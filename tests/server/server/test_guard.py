@@ -7,7 +7,9 @@ from typing import Any
 
 import anyio
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 from grpc import StatusCode, aio
+from grpc_status import rpc_status
 
 from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Kernel
@@ -122,4 +124,9 @@ async def test_malformed_bytes_are_a_bad_argument(address: str, caplog: pytest.L
             with pytest.raises(aio.AioRpcError, match="malformed") as refused:
                 await call
             assert refused.value.code() is StatusCode.INVALID_ARGUMENT
+            told = rpc_status.from_call(refused.value)  # type: ignore[arg-type]
+            info = ErrorInfo()
+            assert told is not None
+            assert any(detail.Unpack(info) for detail in told.details)
+            assert info.reason == "INVALID_FIELD"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -33,6 +33,7 @@ one puts a reference in its place (values.Payloads)."""
 _UNCUT = 1000
 """A message of so few bytes is within every limit that its sender does not keep anyway."""
 
+_MOST_NANOS = 999_999_999
 _CENTURY = 100 * 366 * 24 * 3600
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999, which is what a Timestamp may hold
 
@@ -120,7 +121,7 @@ def _wrong_value(field: _Field, value: Any, place: str) -> Iterator[Violation]:
             case "google.protobuf.Duration":
                 yield from _wrong_duration(value, place)
             case "google.protobuf.Timestamp":
-                if not (_FIRST <= value.seconds <= _LAST and 0 <= value.nanos < 1_000_000_000):
+                if not (_FIRST <= value.seconds <= _LAST and 0 <= value.nanos <= _MOST_NANOS):
                     yield Violation(place, f"{value.seconds}s {value.nanos}ns", "an instant of the years 1 to 9999")
             case _:
                 yield from violations(value, f"{place}.")
@@ -141,7 +142,11 @@ def _wrong_text(text: str, limit: int, place: str) -> Iterator[Violation]:
 def _wrong_duration(value: Any, place: str) -> Iterator[Violation]:
     if value.seconds < 0 or value.nanos < 0:
         yield Violation(place, f"{value.seconds}s {value.nanos}ns", "a duration that is not negative")
-    elif value.seconds > _CENTURY or value.nanos >= 1_000_000_000:
+    elif value.nanos > _MOST_NANOS:
+        yield Violation(
+            place, f"{value.seconds}s {value.nanos}ns", f"a duration of at most {_MOST_NANOS} ns beside its seconds"
+        )
+    elif value.seconds > _CENTURY:
         yield Violation(place, f"{value.seconds}s {value.nanos}ns", "a duration of a century at most")
 
 
