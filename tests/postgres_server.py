@@ -275,10 +275,11 @@ def _wait_for_end(pid: int) -> None:
 
 
 class Pooler:
-    """PgBouncer in front of a server, which gives each transaction another session."""
+    """PgBouncer in front of a server, which gives each transaction another session, or what else its mode says."""
 
-    def __init__(self, program: str, server: Server) -> None:
+    def __init__(self, program: str, server: Server, mode: str = "transaction") -> None:
         self._program = program
+        self._mode = mode
         self._server = server
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = server.folder / "pool"
@@ -304,7 +305,7 @@ unix_socket_dir = {self.folder}
 listen_addr =
 listen_port = 6432
 auth_type = any
-pool_mode = transaction
+pool_mode = {self._mode}
 default_pool_size = 20
 max_client_conn = 1000
 {prepared}

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import anyio
 import pytest
 
 import postgres_server
+from backends.fleets import PATIENCE_SECONDS, patient, until_waiting
+from flujo.backends import PostgresBackend
 from flujo.backends.postgres.connection import Connection, Lost, Refusal
 from flujo.backends.postgres.url import parse
-from flujo.kernel.errors import StoreUrlError
+from flujo.kernel import Kernel
+from flujo.kernel.errors import StoreError, StoreUrlError
 from server.certificates import make_certificates
 
 SECRET = "s3cr3t-canary"
@@ -211,7 +215,7 @@ async def test_passwords_come_from_where_libpq_looks(
         await asked("postgres:?service=nothing")
 
 
-async def test_of_several_hosts_the_primary_is_found(hosted: Hosted) -> None:
+async def test_of_several_hosts_the_primary_is_found(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also behind one that does not answer; ports may differ."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         closed = other.getsockname()[1]
@@ -220,6 +224,9 @@ async def test_of_several_hosts_the_primary_is_found(hosted: Hosted) -> None:
         assert await asked(url) == ["ann", "postgres"]
         assert "target_session_attrs=primary" in parse(url).dsn
     assert "target_session_attrs=any" in parse("postgresql://a,b/db?target_session_attrs=any").dsn
+    assert "target_session_attrs" not in parse("postgresql://a/db").dsn
+    monkeypatch.setenv("PGHOST", "a,b")
+    assert "target_session_attrs=primary" in parse("postgres:").dsn
     assert "target_session_attrs" not in parse("postgresql://a/db").dsn
 
 
@@ -264,3 +271,37 @@ def test_a_direct_url_is_read_as_the_other_one() -> None:
     """`listen` may be the URL of a console as well."""
     address = parse("postgresql://pool/db?listen=postgresql%3A%2F%2Fdirect%2Fdb%3Fchannel_binding%3Dprefer")
     assert address.listen_dsn == "postgresql://direct/db"
+
+
+@pytest.fixture
+def pooler(request: pytest.FixtureRequest) -> Iterator[postgres_server.Pooler]:
+    """PgBouncer in a mode."""
+    program = shutil.which("pgbouncer")
+    if program is None:
+        pytest.skip("needs PgBouncer")
+    with postgres_server.own_server() as server:
+        found = postgres_server.Pooler(program, server, request.param)
+        found.start()
+        yield found
+        found.stop()
+
+
+@pytest.mark.parametrize("pooler", ["session"], indirect=True)
+async def test_a_pooler_by_session_is_as_a_server(pooler: postgres_server.Pooler) -> None:
+    """Notifications are heard through it as well."""
+    async with Kernel(PostgresBackend(postgres_server.new_store(base=pooler.url)), [patient]) as kernel:
+        await kernel.start(patient, run_id="r")
+        await until_waiting(kernel, "r", 1)
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while not (await kernel.backend.details())["hears"]:  # noqa: ASYNC110 - nobody is told
+                await anyio.sleep(0.05)
+            await kernel.signal("r", "go", 7)
+            assert await kernel.result("r") == 7
+
+
+@pytest.mark.parametrize("pooler", ["statement"], indirect=True)
+async def test_a_pooler_by_statement_is_refused(pooler: postgres_server.Pooler) -> None:
+    """With what its mode has to be; nothing of a transaction would hold together."""
+    backend = PostgresBackend(postgres_server.new_store(base=pooler.url))
+    with pytest.raises(StoreError, match="its pool_mode has to be transaction"):
+        await backend.open("one")

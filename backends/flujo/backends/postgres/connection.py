@@ -207,6 +207,8 @@ class Connection:
 def _translated(error: Exception, address: Address) -> Exception:
     code = str(getattr(error, "sqlstate", None) or "")
     message = address.censored(_in_one_line(error))
+    if "statement pooling mode" in message:  # PgBouncer ends the connection with it, without a code
+        return Unconnectable("the pooler gives each statement another session; its pool_mode has to be transaction")
     if code in _AGAIN:
         return Again(message, code)
     if code in _GONE or (code[:2] == "08" and code != "08P01"):

@@ -9,6 +9,7 @@ PGPASSFILE, PGSERVICE.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def parse(url: str) -> Address:
         raise StoreUrlError(url, f"write {scheme}://USER@HOST/DATABASE, or {scheme}: and PGHOST, PGUSER, PGDATABASE")
     try:
         split = urlsplit(f"postgresql:{rest if rest.startswith('//') else '//' + rest}")
-        hosts = _hosts(split.netloc)
+        _check_ports(split.netloc)
     except ValueError:  # whose text has a part of a password with a slash in it
         problem = "its host and port cannot be read; in a password write %40 for @, %2F for /, %3A for :, %3F for ?"
         raise StoreUrlError(url, problem) from None
@@ -90,12 +91,13 @@ def parse(url: str) -> Address:
         raise StoreUrlError(url, f"a schema has lower case letters, digits and '_', and begins with none: {schema!r}")
     lease = said.pop("lease", None)
     listen = said.pop("listen", None)
+    hosts = split.netloc.rpartition("@")[2] or said.get("host") or os.environ.get("PGHOST", "")
     lease_seconds = None if lease is None else _lease(url, lease)
     patience_seconds = _seconds(url, "patience", said.pop("patience", str(DEFAULT_PATIENCE_SECONDS)))
     must_be_durable = _is_durable(url, said.pop("durability", "full"))
     options = _driver_options(url, said)
     try:
-        asked = libpq.translated(said, max(hosts, said.get("host", "").count(",") + 1))
+        asked = libpq.translated(said, hosts.count(",") + 1)
     except libpq.Unusable as error:
         raise StoreUrlError(url, str(error)) from None
     return Address(
@@ -113,12 +115,10 @@ def parse(url: str) -> Address:
     )
 
 
-def _hosts(place: str) -> int:
-    """Return how many hosts a URL names; raises ValueError for a port that is none."""
-    hosts = place.rpartition("@")[2].split(",")
-    for host in hosts:
+def _check_ports(place: str) -> None:
+    """Raise ValueError for a port that is none, of whichever host of a URL."""
+    for host in place.rpartition("@")[2].split(","):
         _ = urlsplit(f"//{host}").port
-    return len(hosts)
 
 
 def _without_options(split: SplitResult, left: Mapping[str, str]) -> str:
