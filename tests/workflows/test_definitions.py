@@ -1096,3 +1096,27 @@ def test_a_parameter_that_is_like_the_word_of_another_system_is_meant() -> None:
     )
 
     assert "did you mean `input`?" in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("retention: {last: 3}", "`retention` does nothing in `settings`; write it at the top level, as `retention: {"),
+        (
+            "max_parallel: 3",
+            "`max_parallel` does nothing in `settings`; write it at the top level, or `max_workers` here",
+        ),
+        ("retry: 3", "`retry` does nothing in `settings`; write `defaults: {retry: …}` at the top level"),
+        (
+            "on_error: continue",
+            "`on_error` does nothing in `settings`; write `defaults: {on_error: …}` at the top level",
+        ),
+        ("env_files: [.env]", "`env_files` does nothing in `settings`; write it at the top level"),
+        ("secrets: [TOKEN]", "`secrets` does nothing in `settings`; write it at the top level"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(setting: str, told: str) -> None:
+    """Settings hold any values for templates, but nobody means one by these words."""
+    (problem,) = problems_of(f"name: x\nsettings: {{{setting}}}\nsteps: [{{name: a, task: noop}}]\n")
+
+    assert problem.startswith(f"2:12: {told}")

@@ -19,6 +19,15 @@ WITHOUT_TIMEOUT = ("wait_signal", "sleep", "workflow")
 WITHOUT_RETRY = ("wait_signal", "sleep")
 """Tasks that wait for something else: how long an attempt of work may take says nothing about them."""
 
+_ELSEWHERE = {
+    "retention": "it at the top level, as `retention: {completed: 30d, last: 100}`",
+    "max_parallel": "it at the top level, or `max_workers` here",
+    "env_files": "it at the top level",
+    "secrets": "it at the top level",
+    **{key: f"`defaults: {{{key}: …}}` at the top level" for key in ("retry", "on_error")},
+}
+"""What people look for in the settings, which hold any values for templates, and what it is there."""
+
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -32,6 +41,9 @@ class SettingsReader(NodeReader):
     def settings(self, node: Node | None, top: Node) -> dict[str, Any]:
         """Return the settings; what the top level has a key for may be said in one of the two places."""
         settings = self._mapping(node, "`settings`")
+        for key in settings.keys() & _ELSEWHERE.keys():
+            assert node is not None
+            self._add(node.keys[key], f"`{key}` does nothing in `settings`; write {_ELSEWHERE[key]}")
         self._number(settings.get("max_jumps"), "max_jumps")
         self._duration(settings.get("clean_up_timeout"), "`clean_up_timeout`")
         if has_value(top, "timeout") and settings.get("timeout") is not None:
