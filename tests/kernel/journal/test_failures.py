@@ -53,6 +53,17 @@ def test_what_an_error_was_raised_from_is_recorded() -> None:
     assert failure.details.index("ConnectionError: refused") < failure.details.index("RuntimeError: no page")
 
 
+def test_so_are_the_members_of_a_group_that_it_was_raised_from() -> None:
+    """Each with its type, text and traceback: the text of a group says only how many there are."""
+    group = BaseExceptionGroup("two", [raised(ConnectionError("refused")), raised(ValueError("bad"))])
+
+    details = describe(raised(RuntimeError("no page"), raised(group))).details
+
+    assert details is not None
+    for said in ("ConnectionError: refused", "ValueError: bad", "ExceptionGroup: two"):
+        assert details.index(said) < details.index("RuntimeError: no page")
+
+
 def test_notes_are_part_of_the_text() -> None:
     """`add_note` is how libraries say where an error came from."""
     error = ValueError("bad")
@@ -82,6 +93,30 @@ def test_a_chain_that_leads_into_a_circle_ends() -> None:
     assert list(causes(outside, cause_of)) == [first, second]
 
 
+def test_groups_of_groups_in_causes_are_walked_through_once() -> None:
+    """Also where a group was raised from what holds itself, where groups lie thousands deep in causes, and where there
+    would be millions of pairs of errors."""
+    outer = RuntimeError("outer")
+    outer.__cause__ = group = ExceptionGroup("it", [ConnectionError(), outer])
+    deep: BaseException = ConnectionError()
+    for _ in range(DEPTH):
+        deep.__cause__ = None
+        around = RuntimeError()
+        around.__cause__ = BaseExceptionGroup("g", [deep])
+        deep = around
+    wide: BaseException = ValueError()
+    for level in range(4):
+        several = ExceptionGroup("g", [type(f"E{level}_{number}", (Exception,), {})() for number in range(60)])
+        several.__cause__ = wide
+        wide = several
+
+    assert [("ConnectionError" in kind, "RuntimeError" in kind) for kind in error_kinds(outer)] == [(True, True)]
+    assert len(error_kinds(group)) == 2
+    assert "RuntimeError" in error_kinds(deep)[0]
+    assert 60 <= len(error_kinds(wide)) <= 3600
+    assert "ValueError" in error_kinds(wide)[0]
+
+
 # -- retry rules ---------------------------------------------------------------------------------------------------
 
 
@@ -101,6 +136,21 @@ async def _in_a_task_group(*errors: BaseException) -> None:
 
 async def _as_a_cause(*errors: BaseException) -> None:
     raise RuntimeError("wrapped") from errors[0]
+
+
+async def _from_a_group(*errors: BaseException) -> None:
+    raise RuntimeError("wrapped") from BaseExceptionGroup("several", errors)
+
+
+async def _deep_in_causes(*errors: BaseException) -> None:
+    """Of groups in groups, each raised from something, the last from what the errors are in."""
+    inner = RuntimeError("inner")
+    inner.__cause__ = BaseExceptionGroup("deep", [BaseExceptionGroup("deeper", errors)])
+    raise BaseExceptionGroup("outer", [inner]) from RuntimeError("beside")
+
+
+async def _group_from_a_group(*errors: BaseException) -> None:
+    raise BaseExceptionGroup("later", [KeyError(), RuntimeError()]) from BaseExceptionGroup("earlier", errors)
 
 
 async def _while_handled(*errors: BaseException) -> None:
@@ -124,6 +174,16 @@ Failing = Callable[..., Awaitable[None]]
         (_in_a_group, [ConnectionError(), ValueError()], {"on_error": ["ExceptionGroup"]}, 3),
         (_as_a_cause, [ConnectionError()], {"on_error": ["ConnectionError"]}, 3),
         (_as_a_cause, [KeyError()], {"give_up_on": ["LookupError"]}, 1),
+        (_from_a_group, [ConnectionError(), TimeoutError()], {"on_error": ["OSError"]}, 3),
+        (_from_a_group, [ConnectionError(), ValueError()], {"on_error": ["ConnectionError"]}, 1),
+        (_from_a_group, [ConnectionError(), ValueError()], {"on_error": ["RuntimeError"]}, 3),
+        (_from_a_group, [ConnectionError(), ValueError()], {"give_up_on": ["ValueError"]}, 1),
+        (_from_a_group, [ConnectionError(), ValueError()], {"on_error": ["ExceptionGroup"]}, 3),
+        (_deep_in_causes, [ConnectionError(), ValueError()], {"on_error": ["ConnectionError"]}, 1),
+        (_deep_in_causes, [ConnectionError(), TimeoutError()], {"on_error": ["OSError"]}, 3),
+        (_deep_in_causes, [ConnectionError(), ValueError()], {"give_up_on": ["ValueError"]}, 1),
+        (_group_from_a_group, [ConnectionError(), ValueError()], {"on_error": ["OSError", "ValueError"]}, 3),
+        (_group_from_a_group, [ConnectionError(), ValueError()], {"on_error": ["OSError", "KeyError"]}, 1),
         (_while_handled, [ConnectionError()], {"on_error": ["ConnectionError"]}, 1),
     ],
     ids=[
@@ -135,6 +195,16 @@ Failing = Callable[..., Awaitable[None]]
         "the group",
         "cause",
         "give up",
+        "from a group, a base of all",
+        "from a group, one of two",
+        "from a group, itself",
+        "from a group, give up on one",
+        "from a group, the group",
+        "deep, one of two",
+        "deep, a base of all",
+        "deep, give up on one",
+        "two groups, all of one",
+        "two groups, some of each",
         "context",
     ],
 )

@@ -5,7 +5,8 @@
     recorded_names  the same for an error of which only the recorded type is known
 
 An error may carry others: the members of a group, what it was raised from, what was handled when it was raised, notes.
-Rules look into groups and at what an error was raised from; the record holds all of them, as far as its length allows.
+Rules look into groups and at what an error was raised from, which may be a group as well; the record holds all of them,
+as far as its length allows.
 
 An error is foreign code: any of its attributes may raise, its text may be no text, and its causes or groups may be
 thousands deep. Nothing here raises for any of that, and nothing here recurses: a run must not end its kernel by an
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import builtins
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any
 
@@ -131,17 +133,42 @@ def error_kinds(error: BaseException) -> tuple[tuple[str, ...], ...]:
     """Return, for each error that this one stands for, every name under which a retry rule may list it.
 
     Those are the names of its class and of all its bases, short and qualified, what it means (`MEANINGS`), the same of
-    every error it was raised from, and the names of the group it is in."""
-    around = error_names(error) if is_a(error, BaseExceptionGroup) else ()
-    return tuple(tuple(dict.fromkeys((*error_names(each), *around))) for each in members(error))
+    what it was raised from, and the names of the group it is in. One that was raised from a group stands for each of
+    the group's errors. Those with the same names count once: rules ask for all of them, or for any
+    (`RetryPolicy.retries`)."""
+    found: dict[int, _Kinds] = {}
+    begun = set[int]()
+    left = [(error, False)]
+    while left:
+        each, has_parts = left.pop()
+        if has_parts:
+            found[id(each)] = _kinds_of(each, found)
+        elif id(each) not in begun and len(begun) < _MOST_LOOKED_AT:
+            begun.add(id(each))
+            left.append((each, True))
+            left += [(part, False) for part in (*_parts_of(each), *filter(None, (cause_of(each),)))]
+    return tuple(found[id(error)])
 
 
-def error_names(error: BaseException) -> tuple[str, ...]:
-    """Return the names of one error, without the members of a group: see `error_kinds`."""
-    names = dict.fromkeys(_own_names(error))
-    for cause in causes(error, cause_of):
-        names |= dict.fromkeys(_own_names(cause))
-    return tuple(names)
+_Kinds = Sequence[tuple[str, ...]]
+
+_MOST_KINDS = 1_000
+"""How many ways there may be to pair the errors of a group with those of another one it was raised from. Beyond that
+any of the others' names counts for each."""
+
+
+def _kinds_of(error: BaseException, found: Mapping[int, _Kinds]) -> _Kinds:
+    """Return `error_kinds` of an error, made of those of its parts. What leads back to it adds nothing."""
+    own = tuple(_own_names(error))
+    within = dict.fromkeys(kind for each in _parts_of(error) for kind in found.get(id(each), ())) or [()]
+    behind = found.get(id(cause_of(error)), ()) or [()]
+    if len(within) * len(behind) > _MOST_KINDS:
+        behind = [tuple(dict.fromkeys(name for names in behind for name in names))]
+    return list(dict.fromkeys(tuple(dict.fromkeys((*one, *own, *other))) for one in within for other in behind))
+
+
+def _parts_of(error: BaseException) -> Sequence[BaseException]:
+    return _members_of(error) if is_a(error, BaseExceptionGroup) else ()
 
 
 def recorded_names(error_type: str) -> tuple[str, ...]:
@@ -235,9 +262,12 @@ def _details(error: BaseException, found: list[BaseException]) -> str:
     last."""
     parts: list[str] = []
     for each in found[:MAX_MEMBERS]:
-        behind = [cause for cause, _ in zip(causes(each, _behind), range(MAX_MEMBERS), strict=False)]
+        behind = list(islice(causes(each, _behind), MAX_MEMBERS))
         for cause in reversed(behind):
-            parts += [_frames(cause), f"{error_type(cause)}: {_first_line(cause)}\n", "that led to:\n"]
+            leaves = islice(members(cause), MAX_MEMBERS) if is_a(cause, BaseExceptionGroup) else ()
+            for told in (*leaves, cause):
+                parts += [_frames(told), f"{error_type(told)}: {_first_line(told)}\n"]
+            parts.append("that led to:\n")
         parts.append(_frames(each))
         if len(found) > 1 or behind:
             parts.append(f"{error_type(each)}: {_first_line(each)}\n")
