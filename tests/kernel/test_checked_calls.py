@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, TypedDict, Unpack
 
 import pytest
@@ -35,7 +36,7 @@ FITTING: list[tuple[Any, Any]] = [
     (Path, Path()),
     (Any, object()),
     (object, True),
-    (Sized, 3),
+    (Sized, SimpleNamespace(size=3)),
     (None, None),
 ]
 

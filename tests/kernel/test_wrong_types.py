@@ -47,7 +47,7 @@ CALLS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("an event to begin behind", lambda kernel: kernel.events("r", "x"), "after_seq"),
     ("an event before the first one", lambda kernel: kernel.events("r", -1), "event number"),
     ("the same of a watch", lambda kernel: anext(kernel.watch("r", -1)), "event number"),
-    ("an event beyond all numbers", lambda kernel: kernel.events("r", 2**64), "event number"),
+    ("an event beyond all numbers", lambda kernel: kernel.events("r", 2**64), "after_seq"),
     ("how many events", lambda kernel: kernel.events("r", limit=2.5), "limit"),
     ("inputs of a resume", lambda kernel: kernel.resume("r", inputs=[1]), "inputs"),
     ("skipped steps", lambda kernel: kernel.resume("r", skip=[1]), "skip"),

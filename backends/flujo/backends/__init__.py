@@ -12,6 +12,7 @@ Importing this package imports no backend, so that a program pays for the driver
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -49,6 +50,12 @@ def open_backend(url: str) -> StateBackend:
     (`sqlite:///abs/path` is accepted too). `postgresql://USER@HOST/DATABASE` is a schema of a database. Raises
     StoreUrlError, and ExtraMissingError for a backend whose driver is not installed.
     """
+    if not isinstance(url, str):
+        from flujo.kernel.checked_calls import check_argument  # only now: most programs give a text
+
+        check_argument("url", str, url)
+    if "\0" in url or not _is_file_name(url):
+        raise StoreUrlError(ascii(url), "a store URL is a text that a file name can hold")
     scheme, colon, _ = url.partition(":")
     if colon and scheme in _MODULES.values():
         return _own_factory(scheme)(url)
@@ -62,6 +69,14 @@ def open_backend(url: str) -> StateBackend:
     if scheme not in registered:
         raise StoreUrlError(url, f"no backend is called {scheme!r}; there are {known}")
     return _factory(url, registered[scheme])(url)
+
+
+def _is_file_name(url: str) -> bool:
+    """True unless a URL holds half a character, which stands for no byte of a file name either."""
+    try:
+        return url.isascii() or bool(os.fsencode(url))
+    except UnicodeEncodeError:
+        return False
 
 
 def _own_factory(scheme: str) -> Callable[[str], StateBackend]:

@@ -25,6 +25,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import DeclarationError, InvalidValueError
+from .errors.base import shown
 from .shapes import sketch
 from .values import decode, encode
 
@@ -161,22 +162,12 @@ def codec_for(annotation: Any, what: str = "the type") -> Codec:
             if "unhashable" not in str(error):
                 raise
             return Codec(annotation)  # metadata in `Annotated` need not be hashable
-    except Exception as error:
-        if not _is_of_pydantic(error):
-            raise
-        reason = str(error).splitlines()[0].partition(". ")[0]
+    except Exception as error:  # of pydantic, of a hook of the user's, or of a text that is no type
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise DeclarationError(
-            f"{what}, {annotation!r}, cannot be used: {reason}",
+            f"{what}, {shown(annotation)}, cannot be used: {reason}",
             ["annotate it with JSON types, dataclasses or pydantic models (docs/values.md)", "or leave it out"],
         ) from error
-
-
-def _is_of_pydantic(error: Exception) -> bool:
-    """True for what pydantic raises for a type it can do nothing with."""
-    from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-    from pydantic_core import SchemaError
-
-    return isinstance(error, (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError))
 
 
 def require_recordable(annotation: Any, what: str) -> None:

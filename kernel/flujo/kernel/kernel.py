@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from .api import R, RunHandle
-from .checked_calls import checked
+from .checked_calls import Count, CountOrZero, checked
 from .clock import Clock, Identifiers, RandomBytes, SystemClock
 from .errors import Difference, RunFinishedError, RunInterrupted, RunNotPausedError, RunReplacedError
 from .execution.programs import Workflow
@@ -87,12 +87,12 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         workflows: Iterable[Workflow] = (),
         *,
         recover: bool = True,
-        max_steps: int | None = None,
-        max_runs: int | None = None,
-        max_resident: int = 1000,
-        limits: Mapping[str, int] | None = None,
-        max_interruptions: int = 3,
-        max_threads: int = 40,
+        max_steps: Count | None = None,
+        max_runs: Count | None = None,
+        max_resident: CountOrZero = 1000,
+        limits: Mapping[str, Count] | None = None,
+        max_interruptions: CountOrZero = 3,
+        max_threads: Count = 40,
         workspaces: Path = Path(".flujo/workspaces"),
         retention: Retention | None = None,
         load_definition: Callable[[StoredDefinition], Workflow] | None = None,
@@ -109,7 +109,7 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         `retention` says which old runs the kernel forgets by itself, of workflows that have no rule of their own.
         `load_definition` rebuilds a workflow from a stored text, for runs that were started with another one.
         `load_program` finds the program of a run whose workflow the kernel was not given, by what the run has recorded.
-        Raises ValueError for a limit below 1."""
+        Raises InvalidNameError for a limit below 1."""
         self.backend = backend
         self.workspaces = workspaces
         self.clock: Clock = clock or SystemClock()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from shlex import quote
 from typing import NamedTuple
 
-from .base import FlujoError
+from .base import FlujoError, shown
 
 
 class InvalidNameError(FlujoError, ValueError):
@@ -20,7 +20,7 @@ class InvalidNameError(FlujoError, ValueError):
     reason_code = "invalid-name"
 
     def __init__(self, what: str, name: object, rule: str, hints: Iterable[str] = ()) -> None:
-        super().__init__(f"{name!r} is not a valid {what}: {rule}", hints)
+        super().__init__(f"{shown(name)} is not a valid {what}: {rule}", hints)
         self.what, self.name, self.rule = what, name, rule
 
 
@@ -56,7 +56,7 @@ class StepChoiceError(FlujoError, ValueError):
 
 
 class InvalidDurationError(FlujoError, ValueError):
-    """A text is not a duration such as `30s`, `1h30m` or `P1D`.
+    """A text is not a duration such as `30s`, `1h30m` or `P1D`; `argument` names what was to be one, if that is known.
 
     Write 90, 90s, 1h30m, 2w, 30d or PT1H30M.
     """
@@ -64,9 +64,10 @@ class InvalidDurationError(FlujoError, ValueError):
     reason = "INVALID_FIELD"
     reason_code = "invalid-duration"
 
-    def __init__(self, text: object) -> None:
-        super().__init__(f"{text!r} is not a duration", ["write 90, 90s, 1h30m, 2w, 30d or PT1H30M"])
-        self.text = text
+    def __init__(self, text: object, argument: str | None = None) -> None:
+        place = "" if argument is None else f"{argument}: "
+        super().__init__(f"{place}{shown(text)} is not a duration", ["write 90, 90s, 1h30m, 2w, 30d or PT1H30M"])
+        self.text, self.argument = text, argument
 
 
 class InvalidValueError(FlujoError, ValueError):

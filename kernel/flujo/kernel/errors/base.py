@@ -36,6 +36,24 @@ class FlujoError(Exception):
         self.hints = tuple(hints)
 
 
+_LONGEST_SHOWN = 100
+"""Characters of a value that a message shows."""
+
+_MOST_BITS = 300
+
+
+def shown(value: object) -> str:
+    """Return what a message shows of a value that was refused, which may be of any size, and any object: its repr,
+    cut, or that of its class where it has none."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return "a number of more digits than can be shown"
+    try:
+        text = repr(value)
+    except Exception:  # of an object of the user's, or of such a number in a list
+        text = repr(type(value))
+    return text if len(text) <= _LONGEST_SHOWN + 2 else f"{text[:_LONGEST_SHOWN]}…"
+
+
 def _in_words(class_name: str) -> str:
     """Return `outside-workspace` for `OutsideWorkspaceError`."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", class_name.removesuffix("Error")).lower()

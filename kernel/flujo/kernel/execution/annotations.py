@@ -22,7 +22,11 @@ def annotation_of(function: Callable[..., Any], name: str, default: Any = Any) -
 
     Raises UnresolvedAnnotationError, which names the function, the parameter and what helps."""
     source = _source(function)
-    written = _written(source)
+    what = f"{'the return type' if name == 'return' else f'the parameter {name!r}'} of {called(function)!r}"
+    try:
+        written = _written(source)
+    except Exception as error:  # Python 3.14 evaluates annotations only now, all those of a function at once
+        raise _raising(f"an annotation of {called(function)!r}", error) from error
     if name not in written:
         return default
     holder = SimpleNamespace(__annotations__={name: written[name]})
@@ -30,7 +34,6 @@ def annotation_of(function: Callable[..., Any], name: str, default: Any = Any) -
     try:
         return typing.get_type_hints(holder, scope, _closed_over(source), include_extras=True)[name]
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        what = f"{'the return type' if name == 'return' else f'the parameter {name!r}'} of {called(function)!r}"
         raise UnresolvedAnnotationError(
             f"{what} is annotated with {_shown(written[name])}, which cannot be resolved: {error}",
             [
@@ -38,6 +41,12 @@ def annotation_of(function: Callable[..., Any], name: str, default: Any = Any) -
                 "or annotate it with Any",
             ],
         ) from error
+    except Exception as error:  # an expression that has no value, now or later
+        raise _raising(f"{what} is annotated with {_shown(written[name])}, which", error) from error
+
+
+def _raising(what: str, error: Exception) -> DeclarationError:
+    return DeclarationError(f"{what} raises {type(error).__name__}: {error}", ["annotate it with a type, or with Any"])
 
 
 def called(function: Any) -> str:

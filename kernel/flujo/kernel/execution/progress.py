@@ -119,7 +119,9 @@ def _checked(
             raise InvalidValueError(f"progress.{name}", f"{_shown(value)} is not a finite number")
     if len(metrics) > MAX_METRICS:
         raise InvalidValueError("progress", f"it has {len(metrics)} metrics, more than {MAX_METRICS}")
-    said = None if message is None else bounded(str(message), MAX_MESSAGE)
+    if message is not None and not isinstance(message, str):
+        raise InvalidValueError("progress.message", f"it is a text, not {type(message).__name__}")
+    said = None if message is None else bounded(message, MAX_MESSAGE)
     return events.ProgressReported(step, done, total, said, dict(sorted(metrics.items())))
 
 

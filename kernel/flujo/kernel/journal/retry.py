@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 
+from flujo.kernel.checked_calls import Count, declared_by
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import DeclarationError
 
@@ -14,6 +16,7 @@ DEFAULT_MAX_DELAY = 300.0
 """Seconds, where none are given."""
 
 
+@declared_by
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often and how fast a step is tried again. The default tries once, since a step may not be idempotent.
@@ -25,7 +28,7 @@ class RetryPolicy:
     class, any of its bases, or a fully qualified name, of the error or of one it was raised from. Of a group every
     error must be worth retrying, and one that never is decides."""
 
-    max_attempts: int = 1
+    max_attempts: Count = 1
     delay: Duration = DEFAULT_DELAY
     backoff: float = 2.0
     max_delay: Duration | None = None
@@ -50,9 +53,7 @@ class RetryPolicy:
                     f"{name} takes a list of error names, not {names!r}", [f'{name}=["ConnectionError"]']
                 )
             object.__setattr__(self, name, None if names is None else tuple(names))
-        if isinstance(self.max_attempts, bool) or not isinstance(self.max_attempts, int) or self.max_attempts < 1:
-            raise DeclarationError(f"max_attempts must be a whole number from 1, not {self.max_attempts!r}")
-        if not self.backoff >= 1:
+        if not 1 <= self.backoff < inf:
             raise DeclarationError(f"backoff must be at least 1, not {self.backoff!r}")
         if not 0 <= self.jitter <= 1:
             raise DeclarationError(f"jitter must lie between 0 and 1, not {self.jitter!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from flujo.kernel.checked_calls import check_argument
 from flujo.kernel.errors import (
     CorruptStoreError,
     DeclarationError,
@@ -43,6 +44,7 @@ class WorkflowRegistry:
     def _register(self, workflow: Workflow) -> None:
         """Remember a workflow by its name; raises DeclarationError if another one has it, or if its function has an
         annotation that cannot be resolved."""
+        check_argument("workflows", Workflow, workflow)  # of an iterator, which is not looked into
         workflow.require_resolved()
         known = self.registered.setdefault(workflow.name, workflow)
         # What reads the surroundings of a run is added by whoever loads the workflow.

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from flujo.kernel.checked_calls import Count, declared_by
 from flujo.kernel.clock import Clock, jumps_forward
 from flujo.kernel.durations import MICROSECONDS, Duration, parse_duration
 from flujo.kernel.errors import DeclarationError, FlujoError, RunNotFoundError
@@ -40,6 +41,7 @@ INTERVAL = 300 * MICROSECONDS
 _PAGE = 500
 
 
+@declared_by
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
     """How long the runs of a workflow are kept once they have ended, by how they did; durations are seconds or texts
@@ -55,14 +57,12 @@ class Retention:
     completed: Duration | None = None
     failed: Duration | None = None
     cancelled: Duration | None = None
-    last: int | None = None
+    last: Count | None = None
 
     def __post_init__(self) -> None:
         given = {status.value: getattr(self, status.value) for status in _BY_STATUS}
         for name, duration in given.items():
             object.__setattr__(self, name, None if duration is None else parse_duration(duration))
-        if self.last is not None and (isinstance(self.last, bool) or not isinstance(self.last, int) or self.last < 1):
-            raise DeclarationError(f"last must be a whole number from 1, not {self.last!r}")
         if self.last is None and all(duration is None for duration in given.values()):
             raise DeclarationError("a retention that says nothing keeps everything", [_EXAMPLE, "leave it out"])
 
