@@ -1,7 +1,7 @@
 """Tell whether a step is called with the arguments it was recorded with.
 
 The digest of a call's arguments is recorded with the start of its step. Models, dataclasses, dates and the like are
-compared by what they hold (`_comparable`). What nobody can compare, such as a client of some service, stands for any
+compared by what they hold (`comparable`). What nobody can compare, such as a client of some service, stands for any
 other such object, so that an amount beside it is compared all the same. Journals from before there were digests are not
 compared.
 
@@ -15,13 +15,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import UserList, UserString, deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AnySet
 from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
+from functools import partial
+from numbers import Number
 from pathlib import PurePath
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 from zlib import crc32
@@ -33,7 +38,10 @@ _SCALARS = {str, int, float, bool, type(None)}
 _SHORT = 64
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _WRITTEN = (date, time, timedelta, UUID, Decimal, PurePath)
-_INCOMPARABLE = {"": "?"}
+INCOMPARABLE = {"": "?"}
+"""What stands for every object that nobody can compare."""
+
+_FIXED = (*_WRITTEN, *_SCALARS, bytes, Number, Enum, tuple, frozenset, tzinfo, range)
 
 NOTHING = "0"
 """The digest of a call without arguments: they may be given some later."""
@@ -75,18 +83,39 @@ def _digest_any(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str | None:
         return _digest_comparable([args, kwargs])
 
 
+def digest_plain(value: Any) -> str:
+    """Return the digest of plain JSON."""
+    return _hash(_ENCODER.encode(value).encode())
+
+
+def is_json(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """True for arguments that are digested as they are."""
+    try:
+        _ENCODER.encode([args, kwargs])
+    except Exception:
+        return False
+    return True
+
+
+def is_fixed(value: Any) -> bool:
+    """True for a value of a type whose values do not change."""
+    return isinstance(value, _FIXED)
+
+
 def _digest_comparable(value: Any) -> str | None:
     try:
-        return _hash(_ENCODER.encode(_comparable(value)).encode())
+        return digest_plain(comparable(value))
     except Exception:
         return None
 
 
-def _comparable(value: Any) -> Any:
-    """Return what a value holds, as plain JSON: the same in every process, and without a look into secrets."""
+def comparable(value: Any, early: bool = False) -> Any:
+    """Return what a value holds, as plain JSON: the same in every process, and without a look into secrets. `early` is
+    how the first releases with digests saw it."""
+    inner = partial(comparable, early=early)
     match value:
         case Enum():
-            return _comparable(value.value)
+            return inner(value.value)
         case None | str() | int() | float():
             return value
         case bytes() | bytearray():
@@ -94,18 +123,43 @@ def _comparable(value: Any) -> Any:
         case _ if isinstance(value, _WRITTEN):
             return str(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: _comparable(getattr(value, field.name, None)) for field in fields(value)}
+            return {field.name: inner(getattr(value, field.name, None)) for field in fields(value)}
         case _ if hasattr(type(value), "__pydantic_fields__"):  # a model; to import pydantic costs a start
-            return _comparable({**value.__dict__, **(value.model_extra or {})})
+            return inner({**value.__dict__, **(value.model_extra or {})})
         case Mapping():
-            pairs = [(_comparable(key), _comparable(item)) for key, item in value.items()]
+            pairs = [(inner(key), inner(item)) for key, item in value.items()]
             return dict(pairs) if all(isinstance(key, str) for key, _ in pairs) else sorted(pairs, key=_ENCODER.encode)
         case AnySet():
-            return sorted(map(_comparable, value), key=_ENCODER.encode)
+            return sorted(map(inner, value), key=_ENCODER.encode)
         case _ if isinstance(value, list | tuple):
-            return [_comparable(item) for item in value]
+            return [inner(item) for item in value]
         case _:
-            return _INCOMPARABLE
+            return INCOMPARABLE if early else _comparable_of_library(value)
+
+
+def _comparable_of_library(value: Any) -> Any:
+    """Return the same for types of libraries: what they say of themselves, as long as that is the same everywhere."""
+    kind = type(value)
+    match value:
+        case range():
+            return [value.start, value.stop, value.step]
+        case deque() | UserList():
+            return [comparable(item) for item in value]
+        case memoryview():
+            return value.tobytes().hex()
+        case SimpleNamespace():
+            return comparable(vars(value))
+        case UserString() | Number() | tzinfo():
+            return str(value)
+        case re.Pattern():
+            return [value.pattern, value.flags]
+        case _ if kind.__module__ == "ipaddress":
+            return str(value)
+        case _ if hasattr(kind, "tolist") and hasattr(kind, "__len__"):  # arrays
+            return comparable(value.tolist())
+    if (names := getattr(kind, "__struct_fields__", None)) is None:  # of msgspec; the other is of attrs
+        names = [each.name for each in getattr(kind, "__attrs_attrs__", ())]
+    return {name: comparable(getattr(value, name, None)) for name in names} or INCOMPARABLE
 
 
 def digest_version(version: str, arguments: str | None) -> str:

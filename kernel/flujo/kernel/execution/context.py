@@ -10,10 +10,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
 from flujo.kernel import errors
+from flujo.kernel.checked_calls import Count, check_argument, checked_but
 from flujo.kernel.clock import Clock, RandomBytes
 from flujo.kernel.codecs import codec_for
 from flujo.kernel.durations import Duration, parse_duration, to_datetime
@@ -28,6 +30,7 @@ from flujo.kernel.values import encode, encode_given
 from .arguments import digest_item
 from .attempt_runner import StepOptions, bind
 from .branches import run_together
+from .call_forms import as_recorded, binds_nothing, digest_call, forms_of_call, forms_of_item
 from .calls import Calls, noted, on_plain_call
 from .child_runs import ChildCall, ChildRuns
 from .current_attempt import Wait, current_attempt, in_attempt, leave_every_attempt
@@ -51,6 +54,7 @@ _NAMED = 10
 _branch: ContextVar[Branch | None] = ContextVar("flujo_branch", default=None)
 
 
+@checked_but("step", "function", "progress")
 class Context:
     """A program's way to its run."""
 
@@ -172,14 +176,17 @@ class Context:
         declared ones. A plain `def` runs in a worker thread. Raises StepFailed when the last attempt has failed, on
         replay as well. A completed step that is called with other arguments pauses the run as incompatible, unless
         another version= of the step says that the change is meant."""
+        if name is not None:
+            check_argument("name", str, name)
         declared = as_step(function, name)
-        key = self._key(name or declared.name, explicit=name is not None)
+        key = self._key(declared.name if name is None else name, explicit=name is not None)
         terms = declared.terms
         if retry is not None or timeout is not None:
             terms = _changed(declared, retry, timeout)
-        return await self._steps.perform(
-            key, bind(declared.function, args, kwargs), terms, declared.digest(args, kwargs)
-        )
+        digest = declared.digest(args, kwargs)
+        if (step := self._run.state.steps.get(key)) is not None and step.digest != digest:
+            digest = declared.digest_as_recorded(step.digest, digest, args, kwargs)
+        return await self._steps.perform(key, bind(declared.function, args, kwargs), terms, digest)
 
     @noted
     async def sleep(self, duration: Duration, *, name: str = "sleep") -> None:
@@ -197,7 +204,7 @@ class Context:
         `timeout` raises StepFailed with type TimeoutError."""
         check_step_name(signal)
         seconds = None if timeout is None else parse_duration(timeout)
-        key = self._key(name or signal, explicit=True)
+        key = self._key(signal if name is None else name, explicit=True)
         codec = codec_for(type, f"the type of signal {signal!r}")
         return await self._steps.wait(key, Wait(seconds, signal), codec)
 
@@ -243,7 +250,7 @@ class Context:
         Its failure is the step's: under `retry`, or when this run is resumed, the failed child is resumed. Raises
         StepFailed with the type of the child's error."""
         called = workflow if isinstance(workflow, str) else workflow.name
-        key = self._key(name or called, explicit=name is not None)
+        key = self._key(called if name is None else name, explicit=name is not None)
         call = ChildCall(workflow, dict(inputs or {}), dict(labels or {}))
         if adapt is not None:
             call = call._replace(adapt=adapt)
@@ -292,7 +299,7 @@ class Context:
         """Return the value of a variable as it was when this call was first made. `key` is the name of the step under
         which
         that is recorded, by default `get.NAME`."""
-        key = self._key(key or f"get.{check_variable_name(name)}", explicit=key is not None)
+        key = self._key(f"get.{check_variable_name(name)}" if key is None else key, explicit=key is not None)
         variables = self._run.state.variables
         return await self._steps.value(key, "variable", lambda: encode(variables.get(name, default)))
 
@@ -333,7 +340,9 @@ class Context:
         When one raises, the others are cancelled and an ExceptionGroup is raised."""
         try:
             if positional and named:
-                raise TypeError("gather takes branches by position or by name, not both")
+                raise errors.DeclarationError("gather takes branches by position or by name, not both")
+            for name, work in (*((f"branch {index}", each) for index, each in enumerate(positional)), *named.items()):
+                check_argument(name, Awaitable, work)
             if named:
                 keys = {name: self._key(name, explicit=True) for name in named}
                 return await self._side_by_side({keys[name]: work for name, work in named.items()}, list(named))
@@ -363,7 +372,7 @@ class Context:
         function: Callable[[T], Awaitable[R]],
         items: Iterable[T],
         *,
-        limit: int | None = None,
+        limit: Count | None = None,
         key: Callable[[T], str] | None = None,
         on_error: Literal["raise"] = "raise",
         name: str | None = None,
@@ -374,7 +383,7 @@ class Context:
         function: Callable[[T], Awaitable[R]],
         items: Iterable[T],
         *,
-        limit: int | None = None,
+        limit: Count | None = None,
         key: Callable[[T], str] | None = None,
         on_error: Literal["collect"],
         name: str | None = None,
@@ -385,7 +394,7 @@ class Context:
         function: Callable[[T], Awaitable[R]],
         items: Iterable[T],
         *,
-        limit: int | None = None,
+        limit: Count | None = None,
         key: Callable[[T], str] | None = None,
         on_error: Literal["raise", "collect"] = "raise",
         name: str | None = None,
@@ -397,11 +406,9 @@ class Context:
         no more items, lets running ones finish and raises an ExceptionGroup of every StepFailed; with "collect"
         failures stand in the list."""
         declared = as_step(function, name)
-        base = self._key(name or declared.name, explicit=name is not None)
+        base = self._key(declared.name if name is None else name, explicit=name is not None)
         todo = list(items)
         keys = _item_keys(base, todo, key)
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit}")
         outputs: list[Any] = [None] * len(todo)
         failures: list[StepFailed] = []
         pending = iter(range(len(todo)))
@@ -411,9 +418,8 @@ class Context:
                 item = todo[index]
                 body = bind(declared.function, (item,), {})
                 try:
-                    outputs[index] = await self._steps.perform(
-                        keys[index], body, declared.terms, digest_item(item), is_item=True
-                    )
+                    digest = self._digest_item(keys[index], declared, item)
+                    outputs[index] = await self._steps.perform(keys[index], body, declared.terms, digest, is_item=True)
                 except StepFailed as failure:
                     outputs[index] = failure
                     failures.append(failure)
@@ -424,6 +430,17 @@ class Context:
         if failures and on_error == "raise":
             raise ExceptionGroup(f"{len(failures)} items of {base} failed", _in_order(failures, keys))
         return outputs
+
+    def _digest_item(self, key: str, declared: Step[Any, Any], item: Any) -> str | None:
+        """Return the digest of an item of a map, with what is bound in its function."""
+        is_alone = binds_nothing(declared.function)
+        digest = digest_item(item) if is_alone else digest_call(declared.function, (item,), {})
+        if (step := self._run.state.steps.get(key)) is None or step.digest == digest:
+            return digest
+        forms = forms_of_item(item)
+        if not is_alone:
+            forms = chain(forms_of_call(declared.function, (item,), {}), forms)
+        return as_recorded(step.digest, digest, forms)
 
     @noted
     async def loop(self, loop: Loop, /, *, name: str) -> Any:
@@ -467,6 +484,8 @@ def _in_order(failures: Iterable[StepFailed], keys: Sequence[str]) -> list[StepF
 def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Duration | None) -> StepOptions:
     """Return the options of a step for one call that gives some of its own."""
     terms = declared.terms
+    check_argument("retry", RetryPolicy | None, retry)
+    check_argument("timeout", Duration | None, timeout)
     seconds = terms.timeout_seconds if timeout is None else parse_duration(timeout)
     if seconds is not None and not terms.is_async:
         raise errors.DeclarationError(

@@ -27,6 +27,7 @@ from flujo.kernel.keys import item_key
 from .arguments import digest_item
 from .attempt_runner import Body, StepOptions
 from .branches import run_together
+from .call_forms import as_recorded, forms_of_item
 from .child_runs import ChildCall, ChildRuns
 from .child_steps import perform_child
 from .live_run import LiveRun
@@ -143,7 +144,7 @@ class LoopRunner:
         found: list[Difference] = []
         for index, item in enumerate(items):
             step = steps.get(item_key(self._key, index))
-            if step is not None and step.is_completed and step.digest and step.digest != digest_item(item):
+            if step is not None and step.is_completed and step.digest and step.digest != _digest_of(item, step):
                 found.append(Difference(step.name, "changed", "the item it was made of has changed since it completed"))
         beyond = (steps.get(item_key(self._key, index)) for index in count(len(items)))
         detail = "it has completed, and the list of its loop has no such item any more"
@@ -209,7 +210,7 @@ class LoopRunner:
 
     async def _perform_body(self, key: str, index: int, body: Body) -> Any:
         step = self._run.state.steps.get(key)
-        digest = digest_item(self._agenda.items[index])
+        digest = _digest_of(self._agenda.items[index], step)
         # One that has completed is refused if its item is another one now, any other one runs again.
         is_item = step is not None and step.status is not StepStatus.COMPLETED
         return await self._steps.perform(key, body, self._loop.options, digest, is_item=is_item)
@@ -238,3 +239,9 @@ class LoopRunner:
         if seconds > 0 and (new := self._done - self._done_before):
             metrics[PER_SECOND] = float(f"{new / seconds:.3g}")
         self._reporter.report(self._key, self._done, len(self._keys), None, metrics)
+
+
+def _digest_of(item: Any, step: StepState | None) -> str | None:
+    """Return the digest of an item; the recorded one if that is of an equal item."""
+    digest = digest_item(item)
+    return digest if step is None else as_recorded(step.digest, digest, forms_of_item(item))

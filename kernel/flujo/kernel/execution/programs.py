@@ -18,10 +18,12 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from flujo.kernel.checked_calls import declaring
 from flujo.kernel.codecs import PLAIN, Codec, codec_for
 from flujo.kernel.durations import Duration, parse_duration
 from flujo.kernel.errors import (
@@ -31,6 +33,7 @@ from flujo.kernel.errors import (
     StateIncompatibilityError,
     StepChoiceError,
 )
+from flujo.kernel.errors.base import shown
 from flujo.kernel.journal.overlap import Overlap
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
 from flujo.kernel.journal.state import WorkflowState
@@ -42,6 +45,7 @@ from flujo.kernel.store.retention import Retention
 from .annotations import UnresolvedAnnotationError, annotation_of, called
 from .arguments import digest_arguments, digest_version
 from .attempt_runner import StepOptions
+from .call_forms import as_recorded, digest_call, forms_of_call, forms_of_values
 from .calls import called_plainly
 from .inputs import DEFAULTED, Inputs
 
@@ -83,14 +87,15 @@ class Step(Generic[P, R]):
         _require_callable(function)
         self.function = function
         self.__name__ = called(function)
-        self.name = check_step_name(name or _own_name(function))
+        self.name = check_step_name(_own_name(function) if name is None else name)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
         self._is_async = _is_async(function)
         self._retry, self._limit = retry, limit
         self._version, self._key = version, key
         # What tells the arguments of a call from others; not a method, since every step asks for it.
-        self.digest = digest_arguments if version is None and key is None else self._digest
+        is_plain = version is None and key is None and type(function) is FunctionType
+        self.digest = digest_arguments if is_plain else self._digest
         self._seconds = None if timeout is None else parse_duration(timeout)
         if self._seconds is not None and not self._is_async:
             raise DeclarationError(
@@ -110,17 +115,27 @@ class Step(Generic[P, R]):
         return StepOptions(self._is_async, codec, self._retry, self._seconds, self._limit)
 
     def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-        arguments = (
-            digest_arguments(args, kwargs) if self._key is None else digest_arguments((self._key(*args, **kwargs),), {})
-        )
+        if self._key is not None:
+            arguments = digest_arguments((self._key(*args, **kwargs),), {})
+        else:
+            arguments = digest_call(self.function, args, kwargs)
         return arguments if self._version is None else digest_version(self._version, arguments)
+
+    def digest_as_recorded(
+        self, recorded: str | None, digest: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str | None:
+        """Return the recorded digest in place of this one, of a call, if it is that of the same call."""
+        if self._key is None:
+            return as_recorded(recorded, digest, forms_of_call(self.function, args, kwargs))
+        return as_recorded(recorded, digest, forms_of_values((self._key(*args, **kwargs),), {}))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Step[P, R]:
         """Return the step itself, or for a method the step of the bound method."""
         if instance is None:
             return self
         bound = copy(self)
-        bound.function = self.function.__get__(instance, owner)
+        bound.function = bound.__wrapped__ = self.function.__get__(instance, owner)
+        bound.digest = bound._digest
         return bound
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -143,6 +158,7 @@ def step(
     version: str | None = None,
     key: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+@declaring("function")
 def step(
     function: Callable[P, R] | None = None,
     /,
@@ -321,6 +337,7 @@ def workflow(
     clean_up_timeout: Duration = CLEAN_UP_SECONDS,
     on_overlap: Overlap | str = Overlap.ALLOW,
 ) -> Callable[[Callable[..., Awaitable[R]]], Workflow[R]]: ...
+@declaring("function", "on_overlap")
 def workflow(
     function: Callable[..., Awaitable[R]] | None = None,
     /,
@@ -357,7 +374,7 @@ def workflow(
 
 def _overlap(given: Overlap | str) -> Overlap:
     if given not in tuple(Overlap):
-        raise DeclarationError(f"`on_overlap` must be {', '.join(Overlap)}, not {given!r}")
+        raise DeclarationError(f"`on_overlap` must be {', '.join(Overlap)}, not {shown(given)}")
     return Overlap(given)
 
 
@@ -372,7 +389,7 @@ def _declare(
         raise DeclarationError(f"workflow {called(function)!r} must be an async def taking (ctx, …)")
     from .signature import Signature
 
-    chosen = name or _own_name(function)
+    chosen = _own_name(function) if name is None else name
     signature = cache(partial(Signature, chosen, function))
     try:
         signature()
