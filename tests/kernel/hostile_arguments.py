@@ -73,6 +73,12 @@ class Argument(NamedTuple):
     needed: dict[str, Any]
 
 
+def declared_types(call: Callable[..., Any]) -> dict[str, str]:
+    """The arguments of a function, and their types as they are written in a signature."""
+    hints = get_type_hints(call, include_extras=True)
+    return {name: _written(hint) for name, hint in hints.items() if name != "return"}
+
+
 def arguments_of(cls: type) -> Iterator[Argument]:
     """Every argument of every public method of a class, with the keywords that a TypedDict declares."""
     for method, call in inspect.getmembers(cls, inspect.isfunction):
@@ -87,13 +93,13 @@ def arguments_of(cls: type) -> Iterator[Argument]:
 
 @cache
 def _declared(call: Callable[..., Any]) -> dict[str, str]:
-    hints = get_type_hints(call)
+    hints = get_type_hints(call, include_extras=True)
     found: dict[str, str] = {}
     for each in list(inspect.signature(call).parameters.values())[1:]:
         if each.kind is each.VAR_KEYWORD:
             options = get_args(hints[each.name])[0]
             assert is_typeddict(options)
-            found |= {name: _written(hint) for name, hint in get_type_hints(options).items()}
+            found |= {name: _written(hint) for name, hint in get_type_hints(options, include_extras=True).items()}
         else:
             found[each.name] = _written(hints[each.name])
     return found
@@ -109,6 +115,8 @@ def _written(hint: Any) -> str:
     for prefix in ("collections.abc.", "typing.", "datetime."):
         text = text.replace(prefix, "")
     text = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text)
+    for name, alias in (("Count", 1), ("CountOrZero", 0)):
+        text = text.replace(f"Annotated[int, AtLeast(least={alias})]", name)
     text = re.sub(r"\bWorkflow\[[^\]]*\]", Workflow.__name__, text)
     if (optional := re.fullmatch(r"Optional\[(.*)\]", text)) is not None:
         return f"{optional[1]} | None"

@@ -12,6 +12,7 @@ from typing import Protocol
 import anyio
 
 from .durations import MICROSECONDS, format_duration
+from .errors import InvalidNameError
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -139,4 +140,7 @@ class Identifiers:
 
     def uid(self) -> str:
         """128 random bits as hexadecimal text."""
-        return self._random(16).hex()
+        drawn = self._random(16)
+        if not isinstance(drawn, bytes):
+            raise InvalidNameError("random", type(drawn), "a function that returns as many bytes as it is asked for")
+        return drawn.hex()

@@ -87,7 +87,7 @@ class Branch:
 
 def item_key(base: str, item: int | str) -> str:
     """Return the key of one item of the map or gather whose own key is `base`."""
-    is_valid = ITEM_KEY.fullmatch(item) if isinstance(item, str) else type(item) is int
+    is_valid = ITEM_KEY.fullmatch(item) if isinstance(item, str) else type(item) is int and abs(item) < 2**63
     if not is_valid:
         raise InvalidNameError("item key", item, "1 to 100 letters, digits, _, ., :, @ or -")
     return f"{base}[{item}]"

@@ -134,3 +134,44 @@ class Later:
     """A type that is defined behind the functions that use it."""
 
     number: int
+
+
+class Misdescribed:
+    """Raises when pydantic asks for its schema."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        raise LookupError("no schema here")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "says"),
+    [
+        ("1/0", "'number' of 'odd' is annotated with 1/0, which raises ZeroDivisionError"),
+        ("{}['a']", "'number' of 'odd' is annotated with .* which raises KeyError"),
+        ("[][0]", "'number' of 'odd' .* raises IndexError"),
+        ("int('x')", "'number' of 'odd' .* raises ValueError"),
+        ("Misdescribed", "the type of input 'number' .* cannot be used: no schema here"),
+    ],
+)
+def test_an_annotation_that_raises_is_refused_where_it_stands(annotation: str, says: str) -> None:
+    """At the declaration, by the function and the parameter: nothing that is defined later would help."""
+
+    async def odd(ctx: Context, number: int) -> None:
+        """Its annotation is put there below, as a module with postponed annotations has it."""
+
+    odd.__annotations__["number"] = annotation
+
+    with pytest.raises(DeclarationError, match=says):
+        workflow(odd)
+
+
+def test_so_is_a_return_type_of_a_step() -> None:
+    """Also a text that is no type at all."""
+
+    async def odd() -> int:
+        return 1
+
+    odd.__annotations__["return"] = "1/0"
+    with pytest.raises(DeclarationError, match="the return type of 'odd' is annotated with 1/0"):
+        step(odd)

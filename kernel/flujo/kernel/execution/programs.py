@@ -281,7 +281,9 @@ class Workflow(Generic[Result_co]):
         if choice.is_open:
             return self
         if self.choose is None:
-            field = next(name for name in ("flow", "skip_steps", "start_from") if getattr(choice, name))
+            field = next(
+                name for name in ("flow", "skip_steps", "start_from") if getattr(choice, name) not in (None, ())
+            )
             raise StepChoiceError(
                 self.name, field, "it is a Python workflow, which decides by itself what its steps are"
             )
