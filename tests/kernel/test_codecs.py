@@ -6,9 +6,12 @@ import dataclasses
 import enum
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, TypeVar
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,6 +24,7 @@ from pydantic import (
     Field,
     Json,
     PrivateAttr,
+    RootModel,
     Secret,
     SecretBytes,
     SecretStr,
@@ -408,3 +412,163 @@ def test_bytes_that_are_no_text_name_the_type_that_takes_them() -> None:
     """The message of pydantic speaks of a codec only."""
     with pytest.raises(InvalidValueError, match="Base64Bytes"):
         codec_for(bytes).encode(b"\xff")
+
+
+PARIS = ZoneInfo("Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "path"),
+    [
+        (time, time(2, 30, fold=1), "$"),
+        (time, time(2, 30, tzinfo=PARIS), "$"),
+        (datetime, datetime(2026, 10, 25, 2, 30, fold=1), "$"),
+        (list[datetime], [datetime(2026, 1, 1), datetime(2026, 10, 25, 2, 30, fold=1)], "$[1]"),
+        (dict[str, time | None], {"a": time(1, tzinfo=PARIS)}, "$.a"),
+    ],
+)
+def test_a_time_that_would_be_of_another_hour_is_refused(annotation: Any, value: Any, path: str) -> None:
+    """They are equal to what would be read, and yet another hour: of the two when clocks go back, or in a zone."""
+    with pytest.raises(InvalidValueError, match="would be read back as") as refused:
+        codec_for(annotation).encode(value)
+
+    assert refused.value.path == path
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2026, 10, 25, 2, 30, tzinfo=PARIS),
+        datetime(2026, 10, 25, 2, 30, tzinfo=PARIS, fold=1),
+        datetime(2026, 3, 29, 2, 30, tzinfo=PARIS),
+        datetime(2026, 1, 1, tzinfo=UTC, fold=1),
+    ],
+)
+def test_an_instant_with_a_zone_is_told_by_its_distance_from_utc(value: datetime) -> None:
+    """So that both hours come back, and the one that there never was."""
+    assert codec_for(datetime).exchange(value)[1].astimezone(UTC) == value.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (frozenset[int] | set[int], {1}),
+        (list[set[int] | frozenset[int]], [frozenset({1})]),
+        (Decimal | str, "1.5"),
+        (UUID | str, str(UUID(int=1))),
+        (date | str, "2026-01-01"),
+        (Path | str, "a"),
+    ],
+)
+def test_one_alternative_does_not_stand_for_another(annotation: Any, value: Any) -> None:
+    """Equal or not: the program would go another way with it."""
+    with pytest.raises(InvalidValueError, match="would be read back as"):
+        codec_for(annotation).encode(value)
+
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Place(NamedTuple):
+    name: str
+    floor: int = 0
+
+
+class Order(TypedDict):
+    id: int
+    note: NotRequired[str]
+    day: date
+
+
+class Numbers(RootModel[list[int]]):
+    """A model of a list."""
+
+
+V = TypeVar("V")
+
+
+class Box(BaseModel, Generic[V]):
+    """A model of anything."""
+
+    value: V
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    tricks: frozenset[tuple[int, str]] = frozenset()
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Fixed:
+    tags: frozenset[tuple[int, str]]
+
+
+@dataclass
+class Summed:
+    """One field is computed from what is only given."""
+
+    price: int
+    count: dataclasses.InitVar[int] = 3
+    total: int = field(init=False, default=0)
+
+    def __post_init__(self, count: int) -> None:
+        self.total = self.price * count
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (NewType("Id", int), 5),
+        (Order, {"id": 1, "day": date(2026, 1, 1)}),
+        (Rights, Rights.READ | Rights.WRITE),
+        (Rights, Rights(0)),
+        (Place, Place("a")),
+        (list[Place], [Place("a", 1)]),
+        (frozenset[tuple[int, str]], frozenset({(1, "a")})),
+        (dict[date, dict[UUID, int]], {date(2026, 1, 1): {UUID(int=1): 1}}),
+        (PurePath, PurePosixPath("a/b")),
+        (timedelta, timedelta(days=-1, microseconds=7)),
+        (timedelta, timedelta.min),
+        (Decimal, Decimal("-0")),
+        (Decimal | int, Decimal(5)),
+        (int | Decimal, 5),
+        (Numbers, Numbers([1])),
+        (Box[date], Box[date](value=date(2026, 1, 1))),
+        (Annotated[Cat | Dog, Field(discriminator="kind")], Dog(kind="dog", tricks=frozenset({(1, "sit")}))),
+        (Fixed, Fixed(tags=frozenset({(1, "a")}))),
+        (Summed, Summed(2)),
+        (time, time(2, 30, tzinfo=timezone(timedelta(hours=1)))),
+        (float, -0.0),
+    ],
+)
+def test_values_of_rarer_types_come_back_as_they_were(annotation: Any, value: Any) -> None:
+    """Down to their class, their sign and their digits."""
+    read = codec_for(annotation).exchange(value)[1]
+
+    assert (read, type(read)) == (value, type(value))
+    assert str(read) == str(value) or isinstance(value, time)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "path"),
+    [
+        (Decimal, Decimal("NaN"), "$"),
+        (Summed, Summed(2, 5), "$.total"),
+        (Box, Box(value=date(2026, 1, 1)), "$.value"),
+        (Path, PurePosixPath("a"), "$"),
+        (dict[tuple[int, int], str], {(1, 2): "a"}, "$"),
+    ],
+)
+def test_or_they_are_refused_with_their_place(annotation: Any, value: Any, path: str) -> None:
+    """Before anything is stored."""
+    with pytest.raises(InvalidValueError) as refused:
+        codec_for(annotation).encode(value)
+
+    assert refused.value.path.startswith(path)

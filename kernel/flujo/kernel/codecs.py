@@ -17,7 +17,8 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from itertools import chain
@@ -54,6 +55,7 @@ class Care(NamedTuple):
     classes: bool = False  # equal values may be of another class, where a type has alternatives
     tuples: bool = False  # a list does not stand for a tuple
     manners: bool = False  # equal values may behave otherwise: a bounded deque, a dictionary with defaults
+    hours: bool = False  # equal times may be of different hours: when clocks go back, or where a zone is lost
 
 
 EQUAL = Care()
@@ -215,6 +217,7 @@ def care_of(schema: Any) -> Care:
         classes=any(node["type"] in ("union", "tagged-union") for node in nodes),
         tuples=any(_tells_tuples(node) for node in nodes),
         manners=any(node["type"] == "deque" or node.get("cls") in (deque, defaultdict) for node in nodes),
+        hours=any(node["type"] in ("datetime", "time") for node in nodes),
     )
 
 
@@ -282,8 +285,10 @@ def mismatch(given: Any, read: Any, care: Care = EQUAL, path: str = "$") -> Mism
     """Return where `read` differs from `given`, None if it is the same.
 
     A list may stand for a tuple, as in JSON, unless care is taken of that."""
-    if given is read or (not care.classes and not care.manners and _is_equal(given, read)):
+    if given is read or (not (care.classes or care.manners or care.hours) and _is_equal(given, read)):
         return None
+    if care.hours and _hour(given) != _hour(read):
+        return Mismatch(path, given, read)
     if care.tuples and isinstance(given, tuple) is not isinstance(read, tuple):
         return Mismatch(path, given, read)
     if care.manners and _manner(given) != _manner(read):
@@ -303,6 +308,15 @@ def _manner(value: Any) -> Any:
     return value.default_factory if isinstance(value, defaultdict) else None
 
 
+def _hour(value: Any) -> tuple[bool, int] | None:
+    """Return whether a time has a zone, and which of two equal hours it names: an instant with a zone says that by its
+    distance from UTC. None for what is no time."""
+    if not isinstance(value, (datetime, time)):
+        return None
+    has_zone = value.tzinfo is not None
+    return has_zone, 0 if has_zone and isinstance(value, datetime) else value.fold
+
+
 def _is_equal(given: Any, read: Any) -> bool:
     try:
         return bool(given == read)
@@ -313,9 +327,13 @@ def _is_equal(given: Any, read: Any) -> bool:
 def _is_same_leaf(given: Any, read: Any, tells_classes: bool) -> bool:
     if tells_classes and (isinstance(given, Enum) or isinstance(read, Enum)) and type(given) is not type(read):
         return False
-    if tells_classes and isinstance(given, bool) is not isinstance(read, bool):
+    if tells_classes and any(isinstance(given, each) is not isinstance(read, each) for each in _TOLD_APART):
         return False
     return _is_equal(given, read) or (_is_nan(given) and _is_nan(read))
+
+
+_TOLD_APART = (bool, Decimal, set, frozenset)
+"""Classes with values that are equal to some of another class."""
 
 
 def _is_nan(value: Any) -> bool:
