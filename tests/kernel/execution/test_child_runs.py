@@ -186,6 +186,33 @@ async def test_an_id_that_somebody_else_has_taken_is_left_alone() -> None:
     assert step.child == f"r.child.{harness.summary('r').uid[:8]}"
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_children_whose_names_differ_only_in_case_are_two_runs(at_once: bool) -> None:
+    """A store tells no ids apart by that, so the later one has another id; so it is after a restart."""
+
+    @workflow(name="flow")
+    async def parent(ctx: Context) -> Any:
+        calls = [ctx.run_child(child, name=name) for name in ("same", "SAME", "Same")]
+        answers = [await each for each in calls] if not at_once else await ctx.gather(*calls)
+        await ctx.wait_signal("go")
+        return [*answers, await ctx.run_child(child, name="sAmE")]
+
+    @workflow()
+    async def child(ctx: Context) -> str:
+        return ctx.run_id
+
+    harness = Harness()
+    async with harness.kernel(parent, child) as kernel:
+        await kernel.start(parent, run_id="r")
+        await until(kernel, "r", "step_waiting", step="go")
+        crash(kernel)
+    async with harness.kernel(parent, child) as kernel:
+        await kernel.signal("r", "go")
+        ids = await kernel.result("r")
+
+    assert len({each.lower() for each in ids}) == 4
+
+
 async def test_the_output_of_a_child_is_read_into_a_type() -> None:
     """What the child returned is decoded from its record: as its function is annotated, or as the call asks for."""
 

@@ -155,8 +155,12 @@ class ChildRuns:
         try:
             await self._kernel.backend.load(plain)
         except RunNotFoundError:
-            return plain, 0
-        return child_id(parent.state.run_id, key, generation, parent.uid), 0
+            if _is_free(parent, plain):
+                return plain, 0
+            life = hashlib.blake2b(f"{parent.uid}/{key}".encode(), digest_size=8).hexdigest()
+        else:
+            life = parent.uid
+        return child_id(parent.state.run_id, key, generation, life), 0
 
     async def _mine(self, parent: LiveRun, child: str) -> RunSummary | None:
         """Return a child of this life of the parent, or None if it is not there."""
@@ -372,6 +376,15 @@ class ChildRuns:
                     found.append(child)
             children = children[len(answer) :]
         return found
+
+
+def _is_free(parent: LiveRun, child: str) -> bool:
+    """Take the id of a child for it, and return True, unless another child of the parent has it in other letters: a
+    store tells no ids apart by upper and lower case."""
+    if parent.child_ids is None:
+        begun = (step.child for step in parent.state.steps.values() if step.child is not None)
+        parent.child_ids = {each.lower(): each for each in begun}
+    return parent.child_ids.setdefault(child.lower(), child) == child
 
 
 def _is_left(child: WorkflowState, parent: RunSummary | WorkflowState, instant: int) -> bool:

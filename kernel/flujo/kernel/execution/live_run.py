@@ -118,6 +118,7 @@ class LiveRun:
         self._dropped: list[int] = []  # requests of the inbox that change nothing
         self.given_up: set[str] = set()  # children that are being cancelled, because the program has left them
         self.begun_children: BegunChildren | None = None  # once a replay asks for a completed one
+        self.child_ids: dict[str, str] | None = None  # in lower case → as they are; once a child begins
         self.orphans: dict[str, int] = {}  # children it still waited for when it ended, and when that was
         self._unwound: dict[int, int] = {}  # by task, how often it has called again since the run was stopped
         self._insisted: anyio.CancelScope | None = None  # what `_insist` sees to
