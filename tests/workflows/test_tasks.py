@@ -415,6 +415,21 @@ async def test_a_group_of_errors_in_python_code_is_told_with_all_its_members_and
     assert all({"ConnectionError", "KeyError"} <= set(names) for names in error_kinds(raised.value))
 
 
+async def test_so_is_a_group_that_an_error_in_python_code_was_raised_from(bench: Bench) -> None:
+    """Retry rules ask for each of its errors, and the record holds them all."""
+    group = "ExceptionGroup('two', [ExceptionGroup('one', [ConnectionError('refused')]), ValueError('bad')])"
+    with pytest.raises(Exception, match="no page") as raised:
+        await bench.call("python_code", code=f"raise RuntimeError('no page') from {group}")
+
+    kinds = [set(names) for names in error_kinds(raised.value)]
+    assert [({"ConnectionError", "ValueError"} & names) for names in kinds] == [{"ConnectionError"}, {"ValueError"}]
+    assert all("RuntimeError" in names for names in kinds)
+    details = describe(raised.value).details
+    assert details is not None
+    assert "ConnectionError: refused" in details
+    assert "ValueError: bad" in details
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -24,6 +24,10 @@ class FlujoError(Exception):
     """How long whoever failed asks to be left alone: the next attempt of a step that fails with this error waits at
     least as long."""
 
+    tells_causes = False
+    """True for an error that stands for one of another place, and brings along what that was raised from: the record
+    tells it. Of other errors of flujo the message says all."""
+
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if "reason_code" not in vars(cls):

@@ -236,8 +236,12 @@ def describe(error: BaseException, step: str | None = None, attempt: int | None 
     if len(found) > 1:
         others = "; ".join(f"{error_type(each)}: {_first_line(each)}" for each in found[1:MAX_MEMBERS])
         message = f"{message} (and {len(found) - 1} more: {others})"
-    details = None if is_a(error, FlujoError) else bounded(_details(error, found), MAX_DETAILS, keep_end=True) or None
+    details = None if _says_all(error) else bounded(_details(error, found), MAX_DETAILS, keep_end=True) or None
     return Failure(bounded(error_type(found[0]), MAX_TYPE), bounded(message, MAX_MESSAGE), step, attempt, details)
+
+
+def _says_all(error: BaseException) -> bool:
+    return is_a(error, FlujoError) and not (_attribute(error, "tells_causes") is True and cause_of(error) is not None)
 
 
 def text_of(error: BaseException) -> str:

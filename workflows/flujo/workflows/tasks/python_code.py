@@ -38,6 +38,7 @@ class PythonCodeError(FlujoError):
 
     reason = "STEP_FAILED"
     type = "PythonCodeError"
+    tells_causes = True
 
 
 class Mentions(NamedTuple):
