@@ -105,8 +105,8 @@ def test_a_rule_is_read(text: str, rule: Retention) -> None:
     ("make", "error", "says"),
     [
         (Retention, DeclarationError, "says nothing"),
-        (lambda: Retention(last=0), DeclarationError, "from 1, not 0"),
-        (lambda: Retention(last=True), DeclarationError, "from 1, not True"),
+        (lambda: Retention(last=0), DeclarationError, "from 1 or None, not 0"),
+        (lambda: Retention(last=True), DeclarationError, "from 1 or None, not True"),
         (lambda: Retention(completed="soon"), InvalidDurationError, "'soon'"),
         (lambda: Retention.parse("completed=soon"), InvalidDurationError, "'soon'"),
         (lambda: Retention.parse("paused=1d"), DeclarationError, "'paused=1d' is not one of completed, failed"),

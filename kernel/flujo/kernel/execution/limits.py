@@ -33,8 +33,6 @@ class Limit:
     __slots__ = ("free", "line", "name")
 
     def __init__(self, name: str | None, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"the limit {name or 'max_steps'!r} must be at least 1, not {size}")
         self.name = name  # None: the general one
         self.free = size
         self.line: OrderedDict[Ticket, None] = OrderedDict()
@@ -183,8 +181,7 @@ class Limiter:
         named: Mapping[str, int],
         on_granted: Callable[[Ticket], None] = lambda ticket: None,
     ) -> None:
-        """`on_granted` is told of every parked ticket that has got all its slots. Raises ValueError for a limit below
-        1."""
+        """`on_granted` is told of every parked ticket that has got all its slots."""
         self._on_granted = on_granted
         self._general = () if max_steps is None else (Limit(None, max_steps),)
         self._own = {name: Limit(name, size) for name, size in named.items()}

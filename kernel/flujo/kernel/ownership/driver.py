@@ -68,7 +68,6 @@ class Driver:
     """Drives the runs of one kernel."""
 
     def __init__(self, parts: Parts, random: RandomBytes, limits: Limits, inbox: Inbox) -> None:
-        """Raises ValueError for a limit below 1."""
         self.owner = parts.owner
         self.is_shared = parts.backend.capabilities.several_hosts  # what is too much for this kernel is for others
         self.admission = Admission(parts.runs, parts.recalls, limits.max_runs)

@@ -58,7 +58,6 @@ class Runtime:
         registry: WorkflowRegistry,
         limits: Limits,
     ) -> None:
-        """Raises ValueError for a limit below 1."""
         self._backend = backend
         self._clock = clock
         self._owner = owner
