@@ -19,15 +19,17 @@ import anyio
 import pytest
 
 import flujo.kernel
-from flujo.backends import open_backend
+from flujo.backends import FileBackend, SQLiteBackend, open_backend
 from flujo.backends.memory import InMemoryBackend
-from flujo.client import Client, blocking
+from flujo.client import Client, Credentials, blocking
 from flujo.kernel import Context, Kernel, Observer, Retention, RetryPolicy, RunHandle, RunStatus, step, workflow
 from flujo.kernel import blocking as kernel_blocking
 from flujo.kernel.errors import FlujoError, KernelClosedError
 from flujo.kernel.execution.items import Loop
 from flujo.kernel.execution.programs import plain_options
 from flujo.kernel.execution.rounds import Rounds
+from flujo.kernel.ownership.many_runs import NewRun
+from flujo.workflows import load_workflow, task
 from kernel.flows import doubling, waiting
 from kernel.harness import Harness, until
 from kernel.hostile_arguments import Argument, arguments_of, declared_types
@@ -102,6 +104,9 @@ FITTING_BY_TYPE: dict[str, set[str]] = {
     "Loop": set(),
     "Rounds": set(),
     "Literal['raise', 'collect']": set(),
+    "Literal['full', 'normal']": set(),
+    "Path | str": {"empty"},
+    "MemoryStore": set(),
     "Awaitable[Any]": set(),
 }
 """Which of these are values of a type, so that a call may take them or refuse them as it likes."""
@@ -164,6 +169,9 @@ MAKERS: dict[str, tuple[Any, Callable[..., Any]]] = {
     "RetryPolicy": (RetryPolicy.__init__, RetryPolicy),
     "Retention": (Retention.__init__, lambda **given: Retention(**{"completed": 5, **given})),
     "open_backend": (_open, open_backend),
+    "FileBackend": (FileBackend.__init__, lambda **given: FileBackend(**{"path": "s", **given})),
+    "SQLiteBackend": (SQLiteBackend.__init__, lambda **given: SQLiteBackend(**{"path": "s", **given})),
+    "InMemoryBackend": (InMemoryBackend.__init__, InMemoryBackend),
     "step": (step, lambda **given: step(**given)(body)),
     "workflow": (workflow, lambda **given: workflow(**given)(program)),
 }
@@ -208,6 +216,35 @@ def test_what_cannot_be_called_is_no_step_and_no_workflow(name: str) -> None:
     if not callable(value):
         with pytest.raises(FlujoError, match="function"):
             step(value)
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_so_does_what_stands_beside_the_kernel(name: str) -> None:
+    """Files of definitions, names of tasks, and what a client shows a server."""
+    calls: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
+        "path": (load_workflow, {"empty"}),
+        "name": (task, {"empty", "NUL"}),
+        "token": (lambda value: Client("unix:s", credentials=Credentials(token=value)), {"none", "empty"}),
+        "ca": (lambda value: Client("unix:s", credentials=Credentials(ca=value)), {"none"}),
+    }
+
+    for argument, (call, may_be) in calls.items():
+        raised = raised_by(partial(call, NONSENSE[name]))
+        if name not in may_be:
+            assert isinstance(raised, FlujoError), argument
+            assert argument in str(raised)
+        else:
+            assert raised is None or isinstance(raised, FlujoError)
+
+
+async def test_options_of_a_start_among_many_are_looked_at() -> None:
+    """A name that there is not ended in an error of a task group, after others had begun."""
+    async with Harness().kernel(doubling) as kernel:
+        wrong: list[Any] = [{"nope": 1}, 5, None, [], "ab"]
+        for options in wrong:
+            with pytest.raises(FlujoError, match="option"):
+                await kernel.start_runs([NewRun(doubling), NewRun(doubling, {}, options)])
+        assert await kernel.count() == 0
 
 
 NOTHING_TO_CALL = {

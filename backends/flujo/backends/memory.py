@@ -51,6 +51,7 @@ from flujo.kernel.backend import (
     keep_fixed_columns,
     refusal,
 )
+from flujo.kernel.checked_calls import check_argument
 from flujo.kernel.errors import (
     RunActiveError,
     RunFinishedError,
@@ -127,6 +128,7 @@ class InMemoryBackend(StateBackend):
     capabilities = Capabilities(durable=False, several_processes=False, shares_limits=True)
 
     def __init__(self, store: MemoryStore | None = None) -> None:
+        check_argument("store", MemoryStore | None, store)
         self.store = MemoryStore() if store is None else store
         self._owner: str | None = None
         self._unusable: str | None = "it is not open"

@@ -14,6 +14,7 @@ looked at, and bounds that a type names (`Count`); what else a value says is for
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -221,6 +222,15 @@ def check_argument(name: str, annotation: Any, value: Any) -> None:
         raise _refusal(name, annotation, value)
 
 
+def check_path(name: str, value: Any) -> None:
+    """Raise InvalidNameError unless a value is a path that a file system can hold."""
+    if isinstance(value, str | Path) and "\0" not in str(value):
+        with suppress(UnicodeEncodeError):
+            os.fsencode(value)
+            return
+    raise InvalidNameError(name, _given(value), "a path, as a text or a pathlib.Path")
+
+
 def _refusal(name: str, annotation: Any, value: Any) -> FlujoError:
     if isinstance(value, str) and not _is_utf8(value):
         return InvalidValueError(name, "it is text that UTF-8 cannot hold")
@@ -231,7 +241,7 @@ def _refusal(name: str, annotation: Any, value: Any) -> FlujoError:
     if _takes_duration(annotation) and isinstance(value, float | int | str | timedelta) and not isinstance(value, bool):
         return InvalidDurationError(value, name)
     rule = _described(annotation)
-    if isinstance(value, int) and not _SMALLEST <= value < _BEYOND:
+    if isinstance(value, int) and not _SMALLEST <= value < _BEYOND and "number" in rule:
         rule += ", of 64 bits"
     return InvalidNameError(name, _given(value), rule)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from flujo.kernel.checked_calls import check_argument
 from flujo.kernel.errors import InvalidAddressError, InvalidTokensError
 
 from .addresses import ServerAddress
@@ -28,6 +29,9 @@ class Credentials(NamedTuple):
 
     def check(self, address: ServerAddress) -> None:
         """Raise InvalidAddressError for what must not be sent there, InvalidTokensError for a token that cannot be."""
+        check_argument("token", str | None, self.token)
+        for name in ("ca", "certificate", "key"):
+            check_argument(name, Path | None, getattr(self, name))
         if not all("!" <= letter <= "~" for letter in self.token or ""):
             raise InvalidTokensError("the token", f"it is not {VISIBLE}")
         if (self.certificate is None) != (self.key is None):

@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 
 from flujo.kernel.backend import StoredDefinition
+from flujo.kernel.checked_calls import check_path
 from flujo.kernel.durations import to_datetime
 from flujo.kernel.errors import DefinitionError, Difference, InvalidInputError, Problem
 from flujo.kernel.programs import ANY, RunStart, StepChoice, Workflow
@@ -54,6 +55,7 @@ def load_workflow(
     """
     if isinstance(path_or_text, str) and "\n" in path_or_text:
         return load_workflow_text(path_or_text, source or TEXT_NAME, workspace=workspace, tasks=tasks)
+    check_path("path_or_text", path_or_text)
     path = Path(path_or_text)
     name = source or str(path)
     further = tuple(tasks)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from anyio.abc import TaskGroup
 
+from flujo.kernel.checked_calls import check_argument
 from flujo.kernel.errors import DeclarationError, FlujoError
 from flujo.kernel.programs import Attempt
 
@@ -226,6 +227,7 @@ def task(
     """Declare an async function of a TaskCall as a task. `inputs` are described as `params:` are; None takes any.
 
     The other arguments are those of `Task`. Raises DeclarationError for a declaration that makes no sense."""
+    check_argument("name", str, name)
     if inputs is not None:
         for each, keywords in inputs.items():
             for problem in keyword_problems(keywords).values():

@@ -54,6 +54,7 @@ from flujo.kernel.backend import (
     StoredDefinition,
     WorkflowStats,
 )
+from flujo.kernel.checked_calls import check_argument, check_path
 from flujo.kernel.errors import (
     FlujoError,
     InvalidNameError,
@@ -119,6 +120,9 @@ class FileBackend(StateBackend):
     def __init__(
         self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
     ) -> None:
+        check_path("path", path)
+        check_argument("durability", Durability, durability)
+        check_argument("busy_seconds", float, busy_seconds)
         self.url = f"file:{path}" + ("" if durability == "full" else f"?durability={durability}")
         self.path = Path(path).expanduser().absolute()
         self._durability = durability

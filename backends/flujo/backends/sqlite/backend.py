@@ -47,6 +47,7 @@ from flujo.kernel.backend import (
     WorkflowStats,
     workflow_key,
 )
+from flujo.kernel.checked_calls import check_argument, check_path
 from flujo.kernel.direct_calls import has_event_loop
 from flujo.kernel.errors import (
     CorruptStoreError,
@@ -123,6 +124,9 @@ class SQLiteBackend(StateBackend):
     def __init__(
         self, path: Path | str, durability: Durability = "full", *, busy_seconds: float = BUSY_SECONDS
     ) -> None:
+        check_path("path", path)
+        check_argument("durability", Durability, durability)
+        check_argument("busy_seconds", float, busy_seconds)
         self.url = f"sqlite:{path}" + ("" if durability == "full" else f"?durability={durability}")
         self.path = Path(path).expanduser().absolute()
         self._durability = durability

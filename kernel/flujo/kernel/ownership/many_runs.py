@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, Unpack, cast
 
 from anyio import create_task_group
 
-from flujo.kernel.checked_calls import checked
+from flujo.kernel.checked_calls import check_argument, checked
 from flujo.kernel.clock import Clock
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import CorruptStoreError, FlujoError, InvalidNameError, KernelClosedError, StoreError
@@ -32,7 +32,7 @@ from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, ch
 from flujo.kernel.store.records import Page
 from flujo.kernel.values import encode_given
 
-from .starting import StartOptions
+from .starting import RunOptions, StartOptions
 
 AT_ONCE = 50
 """How many runs are asked at the same time, so that their commits share a sync of the disk."""
@@ -225,9 +225,16 @@ class NewRun(NamedTuple):
 
 
 def check_starts(starts: Sequence[NewRun]) -> Sequence[NewRun]:
-    """Return the starts themselves; raises InvalidNameError for more than MOST_STARTS."""
+    """Return the starts themselves; raises InvalidNameError for more than MOST_STARTS, and for options that there are
+    not."""
     if len(starts) > MOST_STARTS:
         raise InvalidNameError("starts", len(starts), f"at most {MOST_STARTS} of them")
+    known = (*RunOptions.__annotations__, *StartOptions.__annotations__)
+    for each in starts:
+        check_argument("options", Mapping[str, Any], each.options)
+        for name in each.options:
+            if name not in known:
+                raise InvalidNameError("option of a start", name, f"one of {', '.join(dict.fromkeys(known))}")
     return starts
 
 
