@@ -121,7 +121,7 @@ TABLE: dict[type[FlujoError], tuple[grpc.StatusCode, Mapping[str, _Field]]] = {
     errors.InvalidNameError: (_INVALID, {"what": _TEXT, "name": _TEXT, "rule": _TEXT}),
     errors.InvalidInputError: (_INVALID, {"workflow": _TEXT, "problems": _BY_FIELD}),
     errors.StepChoiceError: (_INVALID, {"workflow": _TEXT, "field": _TEXT, "problem": _TEXT}),
-    errors.InvalidDurationError: (_INVALID, {"text": _TEXT}),
+    errors.InvalidDurationError: (_INVALID, {"text": _TEXT, "argument": _OPTIONAL}),
     errors.InvalidExportError: (_INVALID, {"problem": _TEXT}),
     errors.InvalidValueError: (_INVALID, {"path": _TEXT, "problem": _TEXT}),
     errors.SignalMisfitError: (
