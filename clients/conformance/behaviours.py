@@ -481,7 +481,7 @@ async def bounded_run(trial: Trial) -> None:
     answer = await trial.driver.call("wait", run_id=run_id)
     require_equal("the status", answer["status"], "failed")
     failed = (await trial.judge.inspect(run_id)).error
-    require(failed is not None and "0.25" in failed.message, f"the error is {failed}")
+    require(failed is not None and "0.25s" in failed.message, f"the error is {failed}")
 
 
 BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (

@@ -56,7 +56,7 @@ def test_a_run_that_takes_too_long_cleans_up(terminal: Terminal) -> None:
     ended = finish(running)
 
     assert ended.code == 1
-    assert "took longer than 2 seconds" in ended.err
+    assert "took longer than 2s" in ended.err
     assert reason(terminal) == "timeout, timeout"
 
 

@@ -26,7 +26,7 @@ async def test_it_is_recorded_and_a_resume_has_it_again(harness: Harness) -> Non
         handle = await kernel.start(waits, run_id="r", timeout="30m")
         assert (await handle.inspect()).timeout_seconds == 1800
         harness.clock.advance(1801)
-        with pytest.raises(RunFailed, match="longer than 1800 seconds"):
+        with pytest.raises(RunFailed, match="longer than 30m"):
             await handle.result()
 
     async with harness.kernel(waits) as kernel:
@@ -35,7 +35,7 @@ async def test_it_is_recorded_and_a_resume_has_it_again(harness: Harness) -> Non
         forked = await kernel.fork("r", new_run_id="f")
         assert (await forked.inspect()).timeout_seconds == 1800
         harness.clock.advance(1801)
-        with pytest.raises(RunFailed, match="longer than 1800 seconds"):
+        with pytest.raises(RunFailed, match="longer than 30m"):
             await again.result()
 
 

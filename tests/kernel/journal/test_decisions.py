@@ -320,4 +320,4 @@ def test_a_run_that_took_too_long_names_what_was_open() -> None:
 
     (fact,) = at_end(state, Stop.TIMEOUT, None, None)
 
-    assert fact == RunFailedFact("TimeoutError", "the run took longer than 60 seconds", steps=("a",))
+    assert fact == RunFailedFact("TimeoutError", "the run took longer than 1m", steps=("a",))

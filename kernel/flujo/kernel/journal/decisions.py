@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import StrEnum
 from operator import attrgetter
 
-from flujo.kernel.durations import MICROSECONDS
+from flujo.kernel.durations import MICROSECONDS, format_duration
 from flujo.kernel.errors import Difference, RunNotResumableError, StepCompletedError, StepNotFoundError
 
 from . import events, plans
@@ -359,7 +359,7 @@ def at_end(
         case Stop.CANCEL:
             return [events.RunCancelled(state.cancel_reason)]
         case Stop.TIMEOUT:
-            message = f"the run took longer than {state.timeout_seconds:g} seconds"
+            message = f"the run took longer than {format_duration(state.timeout_seconds or 0)}"
             steps = state.cut_short or tuple(step.name for step in state.open_steps())
             return [events.RunFailed("TimeoutError", message, steps=steps)]
         case Stop.PAUSE:
