@@ -124,6 +124,26 @@ steps:
 """
 
 
+@pytest.mark.parametrize("columns", [20, 21, 22, 30])
+def test_ctrl_c_leaves_nothing_behind_on_a_very_narrow_terminal(columns: int, terminal: Terminal, screen: Open) -> None:
+    """Where the last line is full, the `^C` that the terminal writes must not begin another one."""
+    terminal.write("stops.yaml", STOPS)
+    seen = screen("flujoctl run stops.yaml --id s", columns=columns)
+    seen.wait_for(shows("│ begun"))
+
+    seen.press("c")
+
+    assert seen.end() == 130
+    assert not re.search("[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", seen.everything)
+    assert "begun" not in seen.everything
+
+
+STOPS = """\
+name: stops
+steps: [{name: hold, task: shell, inputs: {command: "echo begun; sleep 300"}}]
+"""
+
+
 @pytest.mark.parametrize("columns", [60, 40])
 def test_a_narrow_terminal_has_one_line_for_each_thing(columns: int, terminal: Terminal, screen: Open) -> None:
     """What does not fit is cut, so that no line is drawn twice."""

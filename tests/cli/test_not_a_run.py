@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,8 @@ def test_a_word_that_names_no_run_is_answered_with_the_line_that_was_meant(
     assert (ended.code in (2, 3), ended.out) == (True, "")
     assert next(each for each in ended.err.splitlines() if each.startswith("try: ")) == f"try: flujoctl {line}"
     assert flujoctl("list", "-o", "json").out == before
+    typed_again = flujoctl(*shlex.split(line.partition("  # ")[0]), *(["--no-wait"] if "from-step" in line else []))
+    assert typed_again.code in (0, 1), typed_again.err
 
 
 @pytest.mark.parametrize("typed", ["logs nope", "retry r nope", "resume r nope", "run nope", "inspect broken.yaml"])

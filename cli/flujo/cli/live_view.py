@@ -92,8 +92,13 @@ class View(NamedTuple):
     started_at: int | None = None
 
 
+CTRL_C = "^C"
+"""What a terminal writes when that is pressed."""
+
+
 def drawn(view: View, now: int, columns: int, marks: Marks) -> list[Line]:
-    """Return the lines of a run at the instant `now`, each at most `columns` wide."""
+    """Return the lines of a run at the instant `now`, each at most `columns` wide, and the last one less: a terminal
+    writes `^C` behind it, which would begin a line of its own, and leave one of these behind."""
     spinner = marks.spinner[now // 125_000 % len(marks.spinner)]
     lines = []
     for step in view.steps[:LINES]:
@@ -104,8 +109,8 @@ def drawn(view: View, now: int, columns: int, marks: Marks) -> list[Line]:
     if (more := len(view.steps) - LINES) > 0:
         lines.append(Line(f"  and {more} more"))
     took = "" if view.started_at is None else f", {_since(view.started_at, now)} so far"
-    lines.append(Line(view.footer + took))
-    return [line._replace(text=_cut(line.text, columns, marks)) for line in lines]
+    lines = [line._replace(text=_cut(line.text, columns, marks)) for line in lines]
+    return [*lines, Line(_cut(view.footer + took, max(0, columns - len(CTRL_C)), marks))]
 
 
 def footer_of(state: WorkflowState) -> str:
