@@ -249,3 +249,17 @@ def test_whoever_looks_at_a_failed_program_is_shown_the_line(name: str, flujoctl
         assert any(line.endswith('raises.py", line 12, in fetch') for line in lines)
         assert '  |     return {}["missing"]' in lines
     assert "it failed here:" not in flujoctl("resume", "r", "-q").err
+
+
+def test_a_task_of_flujo_shows_its_message_and_no_code_of_ours(flujoctl: Flujoctl, folder: Path) -> None:
+    """Nobody who wrote a YAML file can mend that."""
+    (folder / "gets.yaml").write_text(
+        "name: g\nsteps: [{name: get, task: http.request, inputs: {url: 'http://127.0.0.1:1/x'}}]\n", encoding="utf-8"
+    )
+
+    ended = flujoctl("run", "gets.yaml", "--id", "r")
+
+    assert ended.code == 1
+    assert "ConnectionError: GET http://127.0.0.1:1/x: cannot connect" in ended.err
+    for said in (ended.err, flujoctl("explain", "r").out):
+        assert "it failed here:" not in said

@@ -58,6 +58,9 @@ async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
         return  # a run that keeps no log, or one that is gone, which the stream of its events says better
 
 
+OF_FLUJO = "/flujo/workflows/"
+"""What is in the path of the code of a task that comes with flujo."""
+
 TRACE_LINES = 6
 """Of a traceback: the last two frames, each with its line of code and what is marked in that."""
 
@@ -91,10 +94,13 @@ async def last_lines(runs: StoredRuns, state: WorkflowState) -> list[str]:
 
 
 def where_it_failed(state: WorkflowState) -> list[str]:
-    """Return the end of the traceback of what ended a run, as it is shown; nothing if none is recorded."""
+    """Return the end of the traceback of what ended a run, as it is shown; nothing if none is recorded, or if a task
+    that comes with flujo has raised it, whose message says all that can be done."""
     step = state.steps.get(state.failed_step or "")
     errors = (None if step is None else step.error, state.error)
     details = next((error.details for error in errors if error is not None and error.details), "")
+    if OF_FLUJO in details.rpartition('File "')[2].partition('"')[0]:
+        return []
     lines = [f"  | {printable(line)}" for line in details.splitlines()[-TRACE_LINES:]]
     return ["it failed here:", *lines] if lines else []
 
