@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
@@ -64,6 +64,10 @@ class Slotted:
 
     def __init__(self, held: object) -> None:
         self.held = held
+
+
+def take(*values: object) -> None:
+    pass
 
 
 # -- kept -------------------------------------------------------------------------------------------------------------
@@ -173,6 +177,72 @@ async def an_async_generator_in_an_attribute() -> None:
     del generator
     await waits()
     await held.held.aclose()  # type: ignore[attr-defined]
+
+
+async def an_iterator() -> None:
+    held = iter([Resource(), Resource()])
+    next(held)
+    await waits()
+    del held
+
+
+async def what_a_generator_holds() -> None:
+    def generate() -> Iterator[object]:
+        resource = [Resource()]
+        yield None
+        yield resource
+
+    held = generate()
+    next(held)
+    await waits()
+    del held
+
+
+async def an_object_that_awaits() -> None:
+    class Awaits:
+        def __init__(self) -> None:
+            self.resource = Resource()
+
+        def __await__(self) -> Generator[Any, None, None]:
+            yield from waits().__await__()
+
+    await Awaits()
+
+
+async def a_value_on_the_stack() -> None:
+    take(Resource(), await waits())
+
+
+async def while_an_error_is_handled() -> None:
+    try:
+        raise ValueError([Resource()])
+    except ValueError:
+        await waits()
+
+
+async def of_a_thread() -> None:
+    held = threading.local()
+    held.resource = Resource()
+    await waits()
+    del held
+
+
+async def in_a_stream() -> None:
+    held = anyio.create_memory_object_stream[object](1)
+    held[0].send_nowait(Resource())
+    await waits()
+    for end in held:
+        end.close()
+
+
+async def the_export_of_a_buffer() -> None:
+    class Buffer(bytearray):
+        def __del__(self) -> None:
+            pass
+
+    held = memoryview(Buffer(8))
+    await waits()
+    held.release()
 
 
 async def a_coroutine_that_has_not_begun() -> None:
@@ -308,6 +378,14 @@ KEPT = [
     by_an_error_that_was_caught,
     a_generator_in_a_list,
     an_async_generator_in_an_attribute,
+    an_iterator,
+    what_a_generator_holds,
+    an_object_that_awaits,
+    a_value_on_the_stack,
+    while_an_error_is_handled,
+    of_a_thread,
+    in_a_stream,
+    the_export_of_a_buffer,
     a_coroutine_that_has_not_begun,
     an_exit_stack,
     a_connection,
