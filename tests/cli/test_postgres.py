@@ -160,6 +160,17 @@ def test_every_command_works_and_shows_no_password(flujoctl: Flujoctl, store: st
     assert SECRET not in (folder / "copy.db").read_bytes().decode(errors="replace")
 
 
+@pytest.mark.parametrize("line", ["config", "config -o json", "list", "doctor", "ping"])
+def test_a_variable_that_holds_a_misplaced_password_is_shown_without_it(
+    flujoctl: Flujoctl, folder: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    """The URL of a store is no address of a server."""
+    monkeypatch.setenv("FLUJO_SERVER", f"postgresql://u:{SECRET}@localhost:1/db")
+    ended = flujoctl(*line.split())
+
+    assert SECRET not in ended.out + ended.err
+
+
 LEAKY = """
 name: leaky
 steps:

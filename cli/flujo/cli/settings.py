@@ -43,7 +43,7 @@ def settings_here(session: Session) -> Sequence[Setting]:
     target = session.target
     found = []
     if isinstance(target, ServerTarget):
-        found.append(Setting("server", target.address, _origin(session, here, "server")))
+        found.append(Setting("server", without_password(target.address), _origin(session, here, "server")))
     else:
         found += [
             Setting("store", target.shown, _origin(session, here, "store")),
