@@ -1120,3 +1120,27 @@ def test_a_setting_that_would_do_nothing_is_refused(setting: str, told: str) -> 
     (problem,) = problems_of(f"name: x\nsettings: {{{setting}}}\nsteps: [{{name: a, task: noop}}]\n")
 
     assert problem.startswith(f"2:12: {told}")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("env: [{A: one}, {B: two}]", '2:6: `env` must be a mapping, not a list; write {A: "one", B: "two"}'),
+        ("env: ['A=b', 'C=d=e']", '2:6: `env` must be a mapping, not a list; write {A: "b", C: "d=e"}'),
+        (
+            "params: FOO=1 BAR=x",
+            '2:9: `params` must be a mapping, not the text "FOO=1 BAR=x"; write {FOO: "1", BAR: "x"}',
+        ),
+        ("params: [{name: day, default: x}]", '2:9: `params` must be a mapping, not a list; write {day: "x"}'),
+        ("params: [{name: day, value: 3}]", "2:9: `params` must be a mapping, not a list; write {day: 3}"),
+        ("outputs: [{a: 1}]", "2:10: `outputs` must be a mapping, not a list; write {a: 1}"),
+        ("env: [A, B]", "2:6: `env` must be a mapping, not a list"),
+        ("env: ['A=b', C]", "2:6: `env` must be a mapping, not a list"),
+        ("params: [{name: day, type: string}]", "2:9: `params` must be a mapping, not a list"),
+        ("env: []", "2:6: `env` must be a mapping, not a list"),
+        ("env: A B", '2:6: `env` must be a mapping, not the text "A B"'),
+    ],
+)
+def test_pairs_are_answered_with_the_mapping_they_are_meant_as(given: str, told: str) -> None:
+    """Where all of them are pairs."""
+    assert told in problems_of(f"name: x\n{given}\nsteps: [{{name: a, task: noop}}]\n")

@@ -21,7 +21,7 @@ from flujo.kernel.errors import InvalidDurationError
 
 from .other_systems import TYPES_OF_OTHER_SYSTEMS
 from .patterns import PatternLimitError, matches, problem_with
-from .wording import nearest, shown, unknown
+from .wording import as_mapping, nearest, shown, unknown
 
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -272,9 +272,7 @@ def _hint(parameter: Parameter, value: Any) -> str:
     """Return how to write what was meant by a text that came from a command line, or a list of `NAME=VALUE`."""
     name, types = parameter.name, parameter.types
     if isinstance(value, list) and types == ("object",):
-        pairs = [each.partition("=") for each in value if isinstance(each, str) and "=" in each]
-        named = ", ".join(f"{pair}: {json.dumps(text, ensure_ascii=False)}" for pair, _, text in pairs[:3])
-        return f"; write {{{named}}}" if value and len(pairs) == len(value) and len(named) <= 80 else ""
+        return as_mapping(value)
     if not isinstance(value, str) or "string" in types:
         return ""
     if "boolean" in types:

@@ -10,7 +10,7 @@ from flujo.kernel.keys import check_step_name, check_workflow_name
 
 from .documents import Node, Position, Problems
 from .parameters import Parameter
-from .wording import shown
+from .wording import as_mapping, shown
 
 NUMBERS = {
     **{
@@ -34,7 +34,7 @@ class NodeReader:
         if node is None or node.value is None:
             return {}
         if not isinstance(node.value, dict):
-            self._add(node.at, f"{what} must be a mapping, not {kind_of(node)}")
+            self._add(node.at, f"{what} must be a mapping, not {kind_of(node)}{as_mapping(node.plain())}")
             return {}
         return node.value
 

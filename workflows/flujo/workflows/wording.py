@@ -11,6 +11,9 @@ MAX_COMPARED = 100
 """Characters of names that are compared to find the nearest: the time for that grows with their square."""
 MAX_LISTED = 50
 
+MAX_PROPOSED = 120
+"""Characters of a mapping that is proposed for what is none."""
+
 _MOST = 7 / 3
 """How many times as long one of two names can be that are 60 % alike, as difflib counts."""
 
@@ -70,3 +73,24 @@ def shown(value: Any) -> str:
 def shortened(text: str, most: int) -> str:
     """Return a text of at most so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def as_mapping(value: Any) -> str:
+    """Return how a list of pairs, or a text of them, is written as the mapping it is meant as; nothing if it is none.
+
+    `["A=b"]` and `[{A: b}]` are those of other systems, `[{name: A, default: b}]` and `A=b C=d` as well."""
+    parts = value.split() if isinstance(value, str) else value
+    pairs: dict[str, Any] = {}
+    for part in parts if isinstance(parts, list) else ():
+        match part:
+            case str() if "=" in part:
+                name, _, text = part.partition("=")
+                pairs[name] = text
+            case {"name": str(name), "value": one} | {"name": str(name), "default": one} if len(part) == 2:
+                pairs[name] = one
+            case dict() if len(part) == 1 and "name" not in part:
+                pairs |= part
+            case _:
+                return ""
+    told = "{" + ", ".join(f"{name}: {shown(one)}" for name, one in pairs.items()) + "}"
+    return f"; write {told}" if pairs and len(told) <= MAX_PROPOSED else ""
