@@ -54,3 +54,23 @@ def test_json_is_written_and_read_as_ever() -> None:
     assert json_core.to_jsonable_python((1, 2)) == [1, 2]
     with pytest.raises(json_core.PydanticSerializationError):
         json_core.to_json("\ud800")
+
+
+def test_an_extension_that_needs_its_package_is_taken_from_there() -> None:
+    """A release may put the two together differently."""
+    script = f"""
+import sys
+from importlib.machinery import ExtensionFileLoader
+load = ExtensionFileLoader.exec_module
+def refuse(self, module):
+    if 'pydantic_core' not in sys.modules:
+        raise ImportError('this needs the package')
+    load(self, module)
+ExtensionFileLoader.exec_module = refuse
+{OURS}
+{MODEL}
+"""
+
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "")

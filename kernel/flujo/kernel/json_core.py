@@ -30,17 +30,16 @@ def _extension() -> ModuleType:
     """Return the extension of pydantic_core, or the package where that is imported already, or is made otherwise."""
     package = None if EXTENSION in sys.modules else find_spec("pydantic_core")
     spec = None if package is None else PathFinder.find_spec(EXTENSION, package.submodule_search_locations)
-    if spec is None or spec.loader is None:
-        import pydantic_core
+    if spec is not None and spec.loader is not None:
+        found = sys.modules[EXTENSION] = module_from_spec(spec)
+        try:
+            spec.loader.exec_module(found)
+            return found
+        except ImportError:  # a release whose extension needs its package
+            del sys.modules[EXTENSION]
+    import pydantic_core
 
-        return pydantic_core
-    found = sys.modules[EXTENSION] = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(found)
-    except BaseException:
-        del sys.modules[EXTENSION]
-        raise
-    return found
+    return pydantic_core
 
 
 if TYPE_CHECKING:
