@@ -498,8 +498,10 @@ def a_way() -> Iterator[Silence]:
     """A way to the server of the session."""
     folder = Path(tempfile.mkdtemp(prefix="flujo-", dir="/tmp"))
     host = parse_qs(urlsplit(postgres_server.url()).query)["host"][0]
-    yield Silence(f"{host}/.s.PGSQL.5432", folder)
-    shutil.rmtree(folder)
+    try:
+        yield Silence(f"{host}/.s.PGSQL.5432", folder)
+    finally:
+        shutil.rmtree(folder)
 
 
 async def cut_off(way: Silence, url: str, monkeypatch: pytest.MonkeyPatch) -> int:
