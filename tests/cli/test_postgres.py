@@ -263,7 +263,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def servers(store: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[list[Serving]]:
     """Three servers on the same store, or as many as a test says."""
-    found = [Serving(store, f"host{number}", folder) for number in range(getattr(request, "param", 3))]
+    grace = ("--grace", "50s")  # so that what a test does meanwhile is done on a busy machine, too
+    found = [Serving(store, f"host{number}", folder, *grace) for number in range(getattr(request, "param", 3))]
     yield found
     for server in found:
         if server.process.poll() is None:
