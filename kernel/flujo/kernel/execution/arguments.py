@@ -102,6 +102,15 @@ def is_fixed(value: Any) -> bool:
     return isinstance(value, _FIXED)
 
 
+def is_value(value: Any) -> bool:
+    """True for a value of such a type, and for an object whose class says what it holds: a dataclass, a model, or one
+    of attrs or msgspec."""
+    return is_fixed(value) or is_dataclass(value) or any(hasattr(type(value), name) for name in _NAMES_OF_FIELDS)
+
+
+_NAMES_OF_FIELDS = ("__pydantic_fields__", "__attrs_attrs__", "__struct_fields__")
+
+
 def _digest_comparable(value: Any) -> str | None:
     try:
         return digest_plain(comparable(value))

@@ -1,7 +1,7 @@
 """Tell a call of a step that is only written otherwise from one with other arguments.
 
 The digest of a call is that of its arguments as they were written down (arguments.py), together with what is bound in
-the step itself: `partial(pay, 5)`, `account.pay`, `Pay(5)`. So these are three digests of one call:
+the step itself: `partial(pay, 5)`, `order.pay`, `Pay(5)`. So these are three digests of one call:
 
     pay(5)    pay(amount=5)    pay(5, currency="EUR")    # which is the default
 
@@ -9,8 +9,10 @@ Where a digest is not the recorded one, every other way to write the call is tri
 program that has not changed pays for nothing. Numbers that are equal count as the same, 5 as 5.0, and so does what
 earlier releases could not compare.
 
-Of an object whose method is a step, or that is called itself, those values count that it was made with: attributes with
-the names of what its class takes, of types that do not change. What it has gathered since is its own affair.
+Of a value whose method is a step (a dataclass, a model, a named tuple), and of an object that is called itself, those
+values count that it was made with: attributes with the names of what its class takes, of types that do not change. What
+it has gathered since is its own affair. Any other object with a method is a service, as it is as an argument: its
+address, its token and its timeout may change while runs are under way.
 """
 
 from __future__ import annotations
@@ -22,7 +24,16 @@ from itertools import chain, combinations, islice
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from .arguments import INCOMPARABLE, comparable, digest_arguments, digest_item, digest_plain, is_fixed, is_json
+from .arguments import (
+    INCOMPARABLE,
+    comparable,
+    digest_arguments,
+    digest_item,
+    digest_plain,
+    is_fixed,
+    is_json,
+    is_value,
+)
 
 _MOST_FORMS = 2_000
 _MOST_OPTIONAL = 5
@@ -113,7 +124,8 @@ def _bound_in(function: Callable[..., Any]) -> Bound:
     if isinstance(function, (FunctionType, type)):
         return Bound(function, (), args, kwargs)
     if isinstance(function, (MethodType, BuiltinFunctionType)):
-        return Bound(function, _state_of(function.__self__), args, kwargs)
+        owner = function.__self__
+        return Bound(function, _state_of(owner) if is_value(owner) else (), args, kwargs)
     inner = getattr(function, "__wrapped__", None)
     if isinstance(inner, (FunctionType, MethodType, partial)):  # a decorator that is an object, a step among them
         below = _bound_in(inner)
