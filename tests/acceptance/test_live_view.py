@@ -75,7 +75,7 @@ def shows(*patterns: str) -> Callable[[Screen], bool]:
 
 STEADY = (
     r"shrink +[━#]+[─.]+ +\d+ % \(\d+ of 200\), .*\d/s, about \S.* left",
-    r"flaky +retrying +attempt 2 of 5 in (9m|10m)",
+    r"flaky +retrying +attempt 2 of 5 in (8m|9m|10m)",
     r"approve +waiting +for the signal approve",
     r"answer with: flujoctl signal busy approve",
     r"chatty +running +\d",

@@ -51,7 +51,10 @@ def hosted() -> Iterator[Hosted]:
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         pytest.skip("needs a server with TLS; on Debian: apt install postgresql")
-    with tempfile.TemporaryDirectory(prefix="flujo-pg-") as name, pytest.MonkeyPatch.context() as environment:
+    with (
+        tempfile.TemporaryDirectory(prefix="flujo-pg-", dir="/tmp") as name,
+        pytest.MonkeyPatch.context() as environment,
+    ):
         environment.setenv("FLUJO_POSTGRES", str(programs[-1]))
         folder = Path(name)
         folder.chmod(0o755)
@@ -233,7 +236,7 @@ async def test_of_several_hosts_the_primary_is_found(hosted: Hosted, monkeypatch
 @pytest.fixture
 def replica(hosted: Hosted) -> Iterator[postgres_server.Server]:
     """A server that only reads, at the port of the other one."""
-    with tempfile.TemporaryDirectory(prefix="flujo-pg-") as name:
+    with tempfile.TemporaryDirectory(prefix="flujo-pg-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         server = postgres_server.Server(Path(name) / "server", postgres_server.SETTINGS, hosted.port)
         (server.data / "standby.signal").touch()

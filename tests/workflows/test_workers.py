@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from flujo.workflows import workers
+from flujo.workflows import worker, workers
 from flujo.workflows.evaluation import EvaluationError
 from flujo.workflows.workers import Request, WorkerError, Workers
 
@@ -246,3 +246,34 @@ def test_a_worker_ends_with_a_process_that_was_killed() -> None:
 
     assert select.select([watched], [], [], 60)[0]
     os.close(watched)
+
+
+@pytest.mark.parametrize(("is_short", "said"), [(True, "MiB of memory"), (False, "takes two numbers")])
+def test_what_is_raised_where_there_is_no_memory_left_names_the_limit(
+    monkeypatch: pytest.MonkeyPatch, is_short: bool, said: str
+) -> None:
+    """Code in C that has no room to tell of an error raises some other one; a mistake beside room is told as it is."""
+    monkeypatch.setattr(worker, "_has_run_short", lambda: is_short)
+
+    with pytest.raises(EvaluationError, match=said):
+        worker.answered("{{ 'x' * 'y' }}", {})
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is looked at on Linux")
+def test_a_process_knows_that_it_has_run_short_of_memory() -> None:
+    """Once it has filled what it may take with small things, also when it has given that back."""
+    script = """
+from flujo.workflows import worker
+worker._limit_memory(worker._address_space() + 16 * worker.MIB)
+print(worker._has_run_short())
+many = []
+try:
+    while True:
+        many.append([None])
+except MemoryError:
+    many.clear()
+print(worker._has_run_short())
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.split() == ["False", "True"]
