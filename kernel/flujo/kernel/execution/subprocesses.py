@@ -235,7 +235,8 @@ async def _run_to_the_end(
                     for reader in readers:
                         await reader.ended.wait()
             for stream in streams:
-                stream.scope.cancel()
+                if not stream.is_over:  # to cancel a scope that nothing is in takes a third of the time of a small step
+                    stream.scope.cancel()
 
 
 class _Process:
@@ -391,6 +392,7 @@ class _Writer:
 
     def __init__(self, end: _End, data: bytes, more: AsyncIterable[bytes] | None) -> None:
         self.scope = anyio.CancelScope(shield=True)
+        self.is_over = False
         self._end = end
         self._data = data
         self._more = more
@@ -405,6 +407,7 @@ class _Writer:
         except BrokenPipeError:  # the command does not want its input; that is its right
             pass
         self._end.close()
+        self.is_over = True
 
     async def _write(self, data: bytes) -> None:
         left = memoryview(data)
@@ -441,6 +444,10 @@ class _Reader:
                 if self._on_output is not None:
                     self._on_output(self._name, chunk)
         self.ended.set()
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended.is_set()
 
     def _keep(self, chunk: bytes) -> None:
         room = self._half - len(self._head)

@@ -72,4 +72,5 @@ class OutputFiles:
             for output, path in self._places.items():
                 put_in_place(self.descriptors[output], self._beside[output], path, given_up)
 
-        await may_block(work)
+        if self._places:  # or each command would take the time of a thread, a tenth of its own
+            await may_block(work)
