@@ -232,7 +232,7 @@ def _wait(step: StepState, now: int) -> str:
     return f"sleeps until {format_instant(step.until)}"
 
 
-def summary_row(run: RunSummary, now: int, *, interrupted: bool, style: str, wide: bool = False) -> list[str]:
+def summary_row(run: RunSummary, now: int, *, interrupted: bool, style: str, wide: bool) -> list[str]:
     """Return a row of `list`; instants as `style`, one of --time, has them."""
     row = [
         run.run_id,

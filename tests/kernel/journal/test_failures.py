@@ -9,7 +9,17 @@ import anyio
 import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, step, workflow
-from flujo.kernel.journal.failures import carried, cause_of, causes, describe, error_kinds, error_type, members, text_of
+from flujo.kernel.journal.failures import (
+    MAX_DETAILS,
+    carried,
+    cause_of,
+    causes,
+    describe,
+    error_kinds,
+    error_type,
+    members,
+    text_of,
+)
 from kernel.awkward import DEPTH, OrderError, chained, in_a_circle, nested
 from kernel.harness import Harness, JumpingClock
 
@@ -51,6 +61,21 @@ def test_what_an_error_was_raised_from_is_recorded() -> None:
     assert (failure.type, failure.message) == ("RuntimeError", "no page")
     assert failure.details is not None
     assert failure.details.index("ConnectionError: refused") < failure.details.index("RuntimeError: no page")
+
+
+def test_of_long_details_the_end_is_kept() -> None:
+    """There the last of what was raised stands."""
+    error = raised(ValueError("the first"))
+    for number in range(200):
+        error = raised(RuntimeError(f"number {number} of many" + " more" * 100), error)
+
+    details = describe(error).details
+
+    assert details is not None
+    assert details.startswith("…")
+    assert len(details) == MAX_DETAILS + 1
+    assert "number 198 of many" in details
+    assert "the first" not in details
 
 
 def test_so_are_the_members_of_a_group_that_it_was_raised_from() -> None:

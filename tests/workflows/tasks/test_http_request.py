@@ -514,6 +514,14 @@ def test_settings_that_say_nothing_are_told(runs: Runs) -> None:
     assert "`settings.http` is a mapping of `hosts` and `private`" in told
 
 
+@pytest.mark.parametrize("hosts", ["5", "[5]", "{a: b}"])
+def test_hosts_that_are_no_names_are_told(hosts: str, runs: Runs) -> None:
+    """Nobody would be allowed by them, or everybody."""
+    told = runs.refusal(step({"url": "http://a/"}), top=f"settings: {{http: {{hosts: {hosts}}}}}")
+
+    assert "`settings.http.hosts` is a list of names" in told
+
+
 def test_without_its_extra_the_task_says_what_to_install(
     flujoctl: Flujoctl, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
