@@ -20,6 +20,10 @@ class Sized(Protocol):
     size: int
 
 
+class OfOneSize:
+    size = 3
+
+
 FITTING: list[tuple[Any, Any]] = [
     (str, "a"),
     (str | None, None),
@@ -37,6 +41,7 @@ FITTING: list[tuple[Any, Any]] = [
     (Any, object()),
     (object, True),
     (Sized, SimpleNamespace(size=3)),
+    (Sized, OfOneSize()),
     (None, None),
 ]
 
@@ -56,6 +61,8 @@ WRONG: list[tuple[Any, Any, str]] = [
     (Sequence[str], [5], "<class 'list'> is not a valid x: a list of texts"),
     (Sequence[int], 5, "5 is not a valid x: a list"),
     (Path, "a", "'a' is not a valid x: a pathlib.Path"),
+    (Sized, SimpleNamespace(), "<class 'types.SimpleNamespace'> is not a valid x: a Sized, an object with size"),
+    (Sized, OfOneSize, "<class 'type'> is not a valid x: a Sized, an object with size"),
     (None, 5, "5 is not a valid x: None"),
 ]
 

@@ -33,6 +33,7 @@ from typing import (
     get_type_hints,
     is_typeddict,
 )
+from weakref import WeakSet
 
 from .durations import Duration, parse_duration
 from .errors import DeclarationError, FlujoError, InvalidDurationError, InvalidNameError, InvalidValueError
@@ -314,10 +315,10 @@ def _test_of_union(annotation: Any) -> Callable[[Any], bool]:
     if _takes_duration(annotation):
         takes_none = NoneType in kinds
         return lambda value: takes_none if value is None else _is_duration(value)
-    if len(kinds) == 2:
-        one, other = map(_test_of, kinds)
-        return lambda value: one(value) or other(value)
-    tests = [_test_of(each) for each in kinds]
+    tests = [_test_of(each) for each in kinds if each is not NoneType]
+    if len(tests) < len(kinds):  # None first: it is what most arguments are that may be None
+        first, *others = tests
+        return lambda value: value is None or first(value) or any(test(value) for test in others)
     return lambda value: any(test(value) for test in tests)
 
 
@@ -346,7 +347,18 @@ def _is_named(value: Any) -> bool:
 
 
 def _has_all(names: Collection[str]) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, type) and all(hasattr(value, name) for name in names)
+    known: WeakSet[type] = WeakSet()  # classes that have them all: each handle of a run asks for those of a kernel
+
+    def has_all(value: Any) -> bool:
+        kind = type(value)
+        if kind in known:
+            return True
+        if all(hasattr(kind, name) for name in names):
+            known.add(kind)
+            return True
+        return not isinstance(value, type) and all(hasattr(value, name) for name in names)
+
+    return has_all
 
 
 def _members_of(protocol: type) -> Collection[str]:
