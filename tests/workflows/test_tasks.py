@@ -116,7 +116,7 @@ async def test_shell_fails_with_the_ends_of_what_it_printed(bench: Bench) -> Non
         "the command ended with code 3: line 12\n"
         "the end of its stderr: " + "\n".join(f"line {number}" for number in range(3, 13)) + "\n"
         "the end of its stdout: " + "\n".join(f"{number}" for number in range(2, 12)) + "\n"
-        f"(it ran in {bench.workspace}; all it printed: {bench.log_file})"
+        f"(it ran in {bench.workspace}; what it printed: {bench.log_file})"
     )
     assert raised.value.return_code == 3
     assert error_type(raised.value) == "ShellError"

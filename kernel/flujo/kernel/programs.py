@@ -28,6 +28,7 @@ from .journal.overlap import Overlap
 from .journal.plans import ALWAYS, ANY, NOTHING, clean_ups, dependencies, followers, loop_of, planned_name, reached
 from .journal.retry import NO_RETRY, RetryPolicy
 from .journal.step_choice import EVERY_STEP, StepChoice, choice_in
+from .store.log_compaction import LONGEST_HEADER, compact_log, header_in, left_out
 from .store.retention import KEYS, Retention
 from .store.run_logs import line_start
 
@@ -36,6 +37,7 @@ __all__ = [
     "ANY",
     "EVERY_STEP",
     "KEYS",
+    "LONGEST_HEADER",
     "MAX_MESSAGE",
     "NOTHING",
     "NO_RETRY",
@@ -65,11 +67,14 @@ __all__ = [
     "bounded",
     "choice_in",
     "clean_ups",
+    "compact_log",
     "current_attempt",
     "dependencies",
     "described",
     "followers",
+    "header_in",
     "leave_every_attempt",
+    "left_out",
     "line_start",
     "loop_of",
     "perform_child",

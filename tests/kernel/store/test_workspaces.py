@@ -17,6 +17,7 @@ import pytest
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, Observer, Retention, workflow
 from flujo.kernel.errors import UntrustedOwnerError
+from flujo.kernel.store.log_compaction import compacted_name
 from flujo.kernel.store.retention import Sweeper
 from flujo.kernel.store.workspaces import MARK
 from other_users import give_away, root_only
@@ -122,6 +123,16 @@ async def test_no_run_has_the_place_of_the_log_of_another(tmp_path: Path, verb: 
 
     assert len(made) == 2 * len(run_ids)
     assert files(tmp_path / "workspaces") == {name for name in made if name.split("/")[0] in _names(left)}
+
+
+async def test_what_a_crash_left_of_a_log_goes_with_its_run(tmp_path: Path) -> None:
+    """One that was just being made shorter."""
+    async with kernel_on(f"sqlite:{tmp_path}/app.db", tmp_path) as kernel:
+        await kernel.run("program", run_id="r")
+        (tmp_path / "workspaces" / compacted_name("r.log")).write_text("half of")
+        await kernel.delete("r")
+
+    assert not files(tmp_path / "workspaces")
 
 
 def _names(run_ids: Sequence[str]) -> set[str]:

@@ -2,10 +2,10 @@
 
     build.2 2026-11-22T02:15:00.000000Z| compiling …    a line of attempt 2 of the step `build`, and when it was written
     build.2| compiling …                                the same without, as earlier releases wrote it
-    the log is full (10 MiB)…                           a line about the log itself
+    the log is full (10 MiB)…                           a line about the log itself; earlier releases wrote that
 
 Whoever calls tasks writes it, by `line_start`; the run records where it is as `log_file` of its environment. It is not
-part of the journal.
+part of the journal. Of one that was too long the middles of attempts are left out (log_compaction.py).
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, TypedDict, Unpack
+from typing import BinaryIO, NamedTuple, TypedDict, Unpack
 
 from flujo.kernel.durations import format_instant, from_datetime
 from flujo.kernel.errors import InvalidNameError, NoLogError, RunReplacedError, StepNotFoundError
 from flujo.kernel.journal.plans import loop_of
 from flujo.kernel.journal.state import WorkflowState
+
+from .log_compaction import LONGEST_HEADER, Header, Mark, header_in, mark_in
 
 MAX_TEXT = 64 * 1024
 """Bytes of a line that are read; a longer one is cut."""
@@ -153,34 +155,69 @@ def read_log(state: WorkflowState, path: Path, choice: LogChoice) -> LogPart:
     Raises NoLogError for a file that cannot be read or is no ordinary one, InvalidNameError for an offset at which no
     line begins."""
     lines: deque[LogLine] = deque(maxlen=choice.tail)
-    offset, run_id = choice.offset, state.run_id
+    position, run_id = choice.offset, state.run_id
     try:
         fd = os.open(path, _READING)
     except FileNotFoundError:
-        if offset:
-            raise _no_position(offset) from None
+        if position:
+            raise _no_position(position) from None
         return LogPart((), 0, state.uid)
     except OSError as error:
         raise NoLogError(run_id, f"its log cannot be read: {error}") from error
     try:
         with open(fd, "rb") as file:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise OSError(errno.EINVAL, "this is no ordinary file", str(path))
-            if offset:
-                file.seek(offset - 1)
-                if offset > found.st_size or file.read(1) != b"\n":
-                    raise _no_position(offset)
-            for line in _complete(file):
-                offset += len(line)
-                if choice.fits(read := parse(line[:-1])):
-                    lines.append(read)
+            for behind, line in _from(file, choice.offset):
+                position = behind
+                if line is not None and choice.fits(line):
+                    lines.append(line)
     except OSError as error:
         raise NoLogError(run_id, f"its log cannot be read: {error}") from error
-    return LogPart(tuple(lines), offset, state.uid)
+    return LogPart(tuple(lines), position, state.uid)
 
 
-def _complete(lines: Iterator[bytes]) -> Iterator[bytes]:
+def _from(file: BinaryIO, offset: int) -> Iterator[tuple[int, LogLine | None]]:
+    """Yield the lines of a log from a position on, each with the position behind it; None for what is none of a step's
+    or before that position, as what was kept of a log is read from its beginning where something is missing."""
+    header = header_in(file.read(LONGEST_HEADER)) or Header(0, 0, 0, 0)
+    position = _sought(file, header, offset)
+    if header.given_up and not offset:
+        yield (
+            position,
+            LogLine(None, None, f"[... what {header.given_up} earlier attempts have printed is left out ...]"),
+        )
+    for line in _complete(file):
+        if (mark := mark_in(line)) is not None and mark.position is not None:
+            position = mark.position
+            is_new = position > offset or not offset
+        else:
+            is_new = position >= offset
+            position += len(line)
+        yield position, (parse(line[:-1]) if mark is None else _as_line(mark)) if is_new else None
+
+
+def _sought(file: BinaryIO, header: Header, offset: int) -> int:
+    """Go to where reading begins, and return its position: `offset`, at which a line has to begin; or 0 if something
+    is missing behind that."""
+    if offset < header.position:
+        file.seek(header.length)
+        return 0
+    byte = header.settled + offset - header.position
+    file.seek(max(byte - 1, 0))
+    if byte and file.read(1) != b"\n":
+        raise _no_position(offset)
+    return offset
+
+
+def _as_line(mark: Mark) -> LogLine | None:
+    """Return what a mark tells whoever reads a log."""
+    if not mark.left_out:
+        return None
+    return LogLine(mark.step, mark.attempt, f"[... {mark.left_out} bytes left out ...]")
+
+
+def _complete(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield lines up to one whose end was not written yet."""
     for line in lines:
         if not line.endswith(b"\n"):

@@ -22,6 +22,7 @@ from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.trust import NAMING_A_WORKSPACE, foreign_owner, make_own_folder, read_plain, write_own
 
 from .backend import StateBackend
+from .log_compaction import compacted_name
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -76,8 +77,9 @@ class Workspaces:
             return
         for run_id in run_ids:
             _remove_all(workspace_in(home, run_id))
-            with suppress(OSError):
-                (home / f"{run_id}.log").unlink()
+            for name in (f"{run_id}.log", compacted_name(f"{run_id}.log")):
+                with suppress(OSError):
+                    (home / name).unlink()
 
     def _home(self) -> Path:
         """Return this store's own folder: the given one, or one beside it while that belongs to another store."""

@@ -52,7 +52,7 @@ class ShellError(FlujoError):
     `ExitCode75` too (`exit_codes`).
 
     The first line of the message has the line of its output that tells the most, or the command if it has printed
-    nothing; the others have the ends of both outputs, the folder it ran in, and where all it printed is kept.
+    nothing; the others have the ends of both outputs, the folder it ran in, and where what it printed is kept.
     """
 
     reason = "STEP_FAILED"
@@ -63,7 +63,7 @@ class ShellError(FlujoError):
         said = {name: lines for name, lines in ends.items() if lines}
         told = _telling(next(iter(said.values()))) if said else None
         more = "".join(f"\nthe end of its {name}: " + "\n".join(said[name]) for name in said if said[name] != [told])
-        kept = "" if log is None else f"; all it printed: {log}"
+        kept = "" if log is None else f"; what it printed: {log}"
         where = f"(it ran in {working_dir}{kept})"
         first = f": {told}" if told is not None else f", and printed nothing: {_as_evidence(command)}"
         super().__init__(f"the command {how_it_ended(finished.return_code)}{first}{more}\n{where}")
