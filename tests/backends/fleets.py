@@ -37,6 +37,9 @@ def size(name: str, small: int) -> int:
     return int(os.environ.get(name, small))
 
 
+BODY_SECONDS = "BODY_SECONDS"
+"""The variable of a process that says how long its bodies take."""
+
 DOUBT = "does not reach its store"
 
 bodies: Counter[str] = Counter()
@@ -60,7 +63,7 @@ async def steps(ctx: Context, name: str) -> str:
 
     async def work() -> str:
         begin_body(name, at)
-        await anyio.sleep(0.02)
+        await anyio.sleep(float(os.environ.get(BODY_SECONDS, 0.02)))
         return "done"
 
     for number in range(STEPS):
@@ -136,13 +139,16 @@ async def sql(url: str, statement: str) -> Sequence[Sequence[Any]]:
 class Host:
     """A kernel in a process of its own, on a host of its own, in front of whose command stands `before`."""
 
-    def __init__(self, url: str, folder: Path, runs: int, before: Sequence[str] = ()) -> None:
+    def __init__(
+        self, url: str, folder: Path, runs: int, before: Sequence[str] = (), settings: Mapping[str, str] | None = None
+    ) -> None:
         folder.mkdir()
         self.folder = folder
         self.runs = [f"{folder.name}-{number}" for number in range(runs)]
         self.ledger = folder / "ledger"
         self.ledger.touch()
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_RUNTIME_DIR": os.fspath(folder)}
+        environment = {**os.environ, **(settings or {})}
+        environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_RUNTIME_DIR": os.fspath(folder)}
         command = [*before, sys.executable, __file__, url, os.fspath(self.ledger), folder.name, str(runs)]
         self._log = folder / "log"
         with self._log.open("w") as log:

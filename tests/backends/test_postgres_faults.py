@@ -29,6 +29,7 @@ from anyio.abc import SocketStream, TaskGroup, TaskStatus
 
 import postgres_server
 from backends.fleets import (
+    BODY_SECONDS,
     PATIENCE_SECONDS,
     Host,
     begin_body,
@@ -48,7 +49,7 @@ from backends.fleets import (
 )
 from faults.machine import small_disk
 from flujo.backends import PostgresBackend
-from flujo.backends.postgres import connection, journal
+from flujo.backends.postgres import connection, journal, queries
 from flujo.backends.postgres.connection import Refusal
 from flujo.backends.postgres.heart import Heart
 from flujo.kernel import Context, Kernel, Observer, SystemClock, events, workflow
@@ -630,9 +631,11 @@ async def test_a_kernel_that_goes_by_its_own_clock_naps_for_an_hour(
 
 
 @contextmanager
-def host(url: str, folder: Path, runs: int, before: Sequence[str] = ()) -> Iterator[Host]:
+def host(
+    url: str, folder: Path, runs: int, before: Sequence[str] = (), settings: Mapping[str, str] | None = None
+) -> Iterator[Host]:
     """A kernel on a host of its own, which has started runs."""
-    found = Host(url, folder, runs, before)
+    found = Host(url, folder, runs, before, settings)
     try:
         found.wait_until_open()
         yield found
@@ -683,6 +686,47 @@ async def test_a_process_that_is_stopped_for_two_leases_records_nothing_when_it_
                 end = partial(gone.process.wait, timeout=PATIENCE_SECONDS)
                 assert await anyio.to_thread.run_sync(end) == 0
                 await taken_over(url, gone, heir)
+
+
+async def test_without_takeovers_the_runs_of_a_process_that_is_killed_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of SIGKILL."""
+    url = postgres_server.new_store("&lease=3")
+    with host(url, tmp_path / "gone", 3, settings={BODY_SECONDS: "3600"}) as gone:
+        gone.wait_until_at_work(3)
+        gone.end()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "heir"))
+        async with Kernel(PostgresBackend(url), [steps], recover=False) as heir:
+            with anyio.fail_after(PATIENCE_SECONDS):
+                while not await heir.is_interrupted(await heir.summary(gone.runs[0])):  # noqa: ASYNC110 - nobody is told
+                    await anyio.sleep(0.05)
+
+        found = await faults_in(url, gone.bodies(), gone.runs)
+        assert [fault for fault in found if "it is running" in fault] == [f"{run}: it is running" for run in gone.runs]
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGSTOP])
+async def test_takeovers_that_raise_no_token_are_bodies_too_many(
+    way: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of SIGSTOP and of takeovers without number: no commit of an earlier owner could be told from one of
+    the owner."""
+    with_tokens = queries.claim_idle
+    assert "token = token + 1" in with_tokens(["running"])
+    monkeypatch.setattr(queries, "claim_idle", lambda statuses: with_tokens(statuses).replace("token + 1", "token"))
+    url = postgres_server.new_store("&lease=3")
+    with host(url, tmp_path / "gone", 3, settings={BODY_SECONDS: "3600"}) as gone:
+        gone.wait_until_at_work(3)
+        gone.process.send_signal(way)
+        async with fleet(url, 1, tmp_path, monkeypatch):
+            await all_completed(url, gone.runs)
+
+        found = await faults_in(url, gone.bodies() + bodies, gone.runs)
+        told = [
+            fault.partition(":")[0] for fault in found if fault.endswith("have begun, and it was taken over 0 times")
+        ]
+        assert told == gone.runs
 
 
 class Namespace:
