@@ -54,6 +54,10 @@ UNBOUNDED_SECONDS = 1e9
 """From here on, some thirty years, a call has no bound."""
 
 
+class SilentError(ServerUnreachableError):
+    """Nothing has come over the connection of a watch for too long."""
+
+
 class ConnectionCutError(ServerUnreachableError):
     """The connection ended after a request was sent: the server may have done what was asked, or not."""
 
@@ -128,9 +132,24 @@ class Calls:
         self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request
     ) -> AsyncIterator[AsyncIterator[Response]]:
         """Yield the answers to a request as they come. Leaving the block ends the call, on the server as well."""
+        async with self._begun(method, request) as call:
+            yield call.__aiter__()
+
+    @asynccontextmanager
+    async def watch(self, method: Any, request: Any, seconds: float) -> AsyncIterator[Listener]:
+        """Yield what waits for each message of a watch, for at most `seconds`. Leaving the block ends the call."""
+        async with self._begun(method, request) as call:
+            listener = Listener(call, self.address, seconds)
+            try:
+                yield listener
+            finally:
+                listener.leave()
+
+    @asynccontextmanager
+    async def _begun(self, method: Any, request: Any) -> AsyncIterator[Any]:
         call = method(request, metadata=self._metadata)
         try:
-            yield call.__aiter__()
+            yield call
         except asyncio.CancelledError:
             self._require_open()
             raise
@@ -166,6 +185,62 @@ class Calls:
                 return CallTimeoutError(call, seconds)
             case code:
                 return CallFailedError(call, code.name, problem)
+
+
+class Listener:
+    """Waits for the messages of a call, for each at most `seconds`. One timer serves them all: a cancel scope for each
+    would take longer than it takes to read the message."""
+
+    def __init__(self, call: Any, address: ServerAddress, seconds: float) -> None:
+        self._seconds = seconds
+        self._call = call
+        self._messages = call.__aiter__()
+        self._address = address
+        self._loop = asyncio.get_running_loop()
+        self._waits_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._was_silent = False
+
+    async def next(self) -> Any:
+        """Return the next message, None at the end; raises SilentError when none comes in time."""
+        self._waits_since = self._loop.time()
+        if self._timer is None:
+            self._look_again(self._seconds)
+        try:
+            return await anext(self._messages, None)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._was_silent and task is not None and not task.cancelling():
+                raise SilentError(self._address.text, SILENT) from None
+            raise
+        finally:
+            self._waits_since = None
+
+    def expect(self, seconds: float) -> None:
+        """Wait at most so long from now on."""
+        self._seconds = seconds
+        self.leave()  # a timer may be set for much later
+
+    def leave(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_again(self, seconds: float) -> None:
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Cancel the call if nobody has heard of it for too long; whoever is busy with a message does not listen."""
+        self._timer = None
+        if self._waits_since is None:
+            return
+        left = self._waits_since + self._seconds - self._loop.time()
+        if left > 0:
+            self._look_again(left)
+        else:
+            self._was_silent = True
+            self._call.cancel()
 
 
 def _was_not_sent(problem: str) -> bool:

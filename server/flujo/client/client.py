@@ -81,7 +81,7 @@ from flujo.v1 import (
 from flujo.v1.payload_pb2 import PAYLOAD_PART_FACT, Payload, PayloadPart
 
 from .addresses import ServerAddress
-from .calls import Calls, ConnectionCutError
+from .calls import Calls, ConnectionCutError, SilentError
 from .credentials import NO_CREDENTIALS
 from .credentials import Credentials as Credentials
 from .many_runs import ManyRuns
@@ -89,17 +89,15 @@ from .reconnecting import (
     GONE,
     SILENCE_SECONDS,
     ReconnectDeadline,
-    SilentError,
     is_repeatable,
-    next_message,
     positive_seconds,
     silence_seconds,
 )
 from .server_info import ServerInfo as ServerInfo
 from .server_info import from_info
 from .store_keeping import Opened, StoreKeeping
-from .watching import EventBatch, RunsWatch, in_parts, needs_fetching
-from .wire.events import from_event, payloads_of
+from .watching import EventBatch, RunsWatch, in_parts
+from .wire.events import event_here, from_event, payloads_of
 from .wire.filters import to_filter, to_order, to_watch_filter
 from .wire.logs import from_log_line
 from .wire.outcomes import CANCEL_OUTCOMES, DELIVERIES, PAUSE_OUTCOMES, from_reason, from_rest
@@ -373,20 +371,18 @@ class Client(ManyRuns, StoreKeeping):
             request = run_service_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, uid=uid or "", store_id=store)
             calls = self._calls
             try:
-                async with calls.stream(self._runs.WatchRun, request) as messages:
-                    while (message := await next_message(messages, silence, self.address)) is not None:
+                async with calls.watch(self._runs.WatchRun, request, silence) as messages:
+                    while (message := await messages.next()) is not None:
                         deadline.renew()
                         match message.WhichOneof("content"):
                             case "header":
                                 uid, store = message.header.run.uid, message.header.store_id
                                 silence = silence_seconds(message.header)
+                                messages.expect(silence)
                             case "events":
-                                for part in in_parts(message.events.events, needs_fetching):
-                                    if len(part) == 1:
-                                        yield EventBatch([await self._event(run_id, uid or "", part[0])])
-                                    else:
-                                        yield EventBatch([from_event(event) for event in part])
-                                    after_seq = part[-1].seq
+                                for read, last in in_parts(message.events.events, event_here):
+                                    yield EventBatch(read or [await self._event(run_id, uid or "", last)])
+                                    after_seq = last.seq
                             case "end":
                                 return
                 gone: Exception = ServerUnreachableError(self.address.text, "the stream ended before the run did")
@@ -629,8 +625,8 @@ class Client(ManyRuns, StoreKeeping):
                 return steps
 
     async def _event(self, run_id: str, uid: str, message: event_pb2.Event) -> Event:
-        if not needs_fetching(message):
-            return from_event(message)
+        if (event := event_here(message)) is not None:
+            return event
         for payload in payloads_of(message):
             await self._fetch(run_id, uid, payload)
         whole = await self._read(run_id, uid, message.seq, PAYLOAD_PART_FACT) if message.cut else None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
-
-import anyio
 
 from flujo.kernel.errors import (
     CallTimeoutError,
@@ -17,8 +14,6 @@ from flujo.kernel.errors import (
 )
 from flujo.v1 import run_service_pb2
 
-from .addresses import ServerAddress
-from .calls import SILENT
 from .wire.values import from_duration
 
 SILENCE_SECONDS = 45.0
@@ -49,17 +44,6 @@ def is_repeatable(name: str, request: Any) -> bool:
         return all(is_repeatable("StartRun", start) for start in request.starts)
     has_request_id: bool = hasattr(request, "request_id") and bool(request.request_id)
     return has_request_id or (name == "StartRun" and bool(request.run_id))
-
-
-class SilentError(ServerUnreachableError):
-    """Nothing has come over the connection of a watch for too long."""
-
-
-async def next_message(messages: AsyncIterator[Any], seconds: float, address: ServerAddress) -> Any:
-    """Return the next message of a watch, None at its end; raises SilentError when none comes in time."""
-    with anyio.move_on_after(seconds):
-        return await anext(messages, None)
-    raise SilentError(address.text, SILENT)
 
 
 def silence_seconds(header: run_service_pb2.WatchHeader | run_service_pb2.WatchRunsHeader) -> float:

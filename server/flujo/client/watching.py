@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from flujo.kernel.api import Followed, RunEvent
 from flujo.kernel.errors import RunNotFoundError, RunReplacedError, ServerUnreachableError
@@ -12,10 +12,11 @@ from flujo.v1 import event_pb2, run_service_pb2
 
 from .addresses import ServerAddress
 from .calls import Calls
-from .reconnecting import SILENCE_SECONDS, ReconnectDeadline, next_message, silence_seconds
-from .wire.events import has_references
+from .reconnecting import SILENCE_SECONDS, ReconnectDeadline, silence_seconds
+from .wire.events import event_here
 
 Each = TypeVar("Each")
+Read = TypeVar("Read")
 
 
 class EventBatch(NamedTuple):
@@ -24,25 +25,32 @@ class EventBatch(NamedTuple):
     events: Sequence[Event]
 
 
-def in_parts(messages: Sequence[Each], stands_alone: Callable[[Each], bool]) -> Iterator[Sequence[Each]]:
-    """Yield the messages of a batch in order, in as few parts as possible; one that stands alone is a part by itself,
-    so that no more than one of them is held at a time."""
-    part: list[Each] = []
+class Part(NamedTuple, Generic[Each, Read]):
+    """Some messages of a batch, in order: what was read of them, and the last of them; or one by itself of which
+    nothing was read, since values have to be fetched."""
+
+    read: Sequence[Read]
+    last: Each
+
+
+def in_parts(messages: Iterable[Each], read: Callable[[Each], Read | None]) -> Iterator[Part[Each, Read]]:
+    """Yield the messages of a batch in order, in as few parts as possible; one of which `read` returns None is a part
+    by itself, so that the values of no more than one of them are held at a time."""
+    done: list[Read] = []
+    last: Each | None = None
     for message in messages:
-        if stands_alone(message):
-            if part:
-                yield part
-            yield [message]
-            part = []
+        if (each := read(message)) is not None:
+            done.append(each)
         else:
-            part.append(message)
-    if part:
-        yield part
-
-
-def needs_fetching(message: event_pb2.Event) -> bool:
-    """True if values of an event have not come along."""
-    return message.cut or has_references(message)
+            if done:
+                assert last is not None
+                yield Part(done, last)
+            yield Part((), message)
+            done = []
+        last = message
+    if done:
+        assert last is not None
+        yield Part(done, last)
 
 
 ReadEvent = Callable[[str, str, event_pb2.Event], Awaitable[Event]]
@@ -63,20 +71,21 @@ class RunsWatch:
     async def batches(self, calls: Calls, method: Any, deadline: ReconnectDeadline) -> AsyncGenerator[Followed, None]:
         """Yield events until the connection breaks; raises what it broke by. The next call goes on behind the last
         batch that was handed out."""
-        async with calls.stream(method, self._request) as messages:
-            while (message := await next_message(messages, self._silence, self._address)) is not None:
+        async with calls.watch(method, self._request, self._silence) as messages:
+            while (message := await messages.next()) is not None:
                 deadline.renew()
                 match message.WhichOneof("content"):
                     case "header":
                         self._go_on_behind(message.header.cursor)
                         self._silence = silence_seconds(message.header)
+                        messages.expect(self._silence)
                     case "bookmark":
                         self._go_on_behind(message.bookmark.cursor)
                     case "events":
-                        for part in in_parts(message.events.events, lambda each: needs_fetching(each.event)):
-                            read = [await self._whole(each) for each in part]
-                            yield Followed([event for event in read if event is not None], part[-1].cursor)
-                            self._go_on_behind(part[-1].cursor)
+                        for read, last in in_parts(message.events.events, _run_event_here):
+                            whole = read or [each for each in [await self._whole(last)] if each is not None]
+                            yield Followed(whole, last.cursor)
+                            self._go_on_behind(last.cursor)
                         self._go_on_behind(message.events.cursor)
         raise ServerUnreachableError(self._address.text, "the stream ended")
 
@@ -86,7 +95,17 @@ class RunsWatch:
             event = await self._read_event(message.run_id, message.uid, message.event)
         except (RunNotFoundError, RunReplacedError):
             return None
-        return RunEvent(message.run_id, message.uid, message.workflow, event, message.cursor)
+        return _run_event(message, event)
 
     def _go_on_behind(self, cursor: str) -> None:
         self._request.cursor, self._request.from_now = cursor, False
+
+
+def _run_event_here(message: run_service_pb2.RunEvent) -> RunEvent | None:
+    """Return the event of a message, None if values of it have not come along."""
+    event = event_here(message.event)
+    return None if event is None else _run_event(message, event)
+
+
+def _run_event(message: run_service_pb2.RunEvent, event: Event) -> RunEvent:
+    return RunEvent(message.run_id, message.uid, message.workflow, event, message.cursor)

@@ -91,12 +91,14 @@ async def test_a_thread_gets_them_one_by_one(kernel: Kernel, tmp_path: Path) -> 
     ("messages", "parts"),
     [
         ([], []),
-        ([1, 2, 3], [[1, 2, 3]]),
-        ([-1], [[-1]]),
-        ([1, 2, -3, 4], [[1, 2], [-3], [4]]),
-        ([-1, -2, 3], [[-1], [-2], [3]]),
+        ([1, 2, 3], [(["1", "2", "3"], 3)]),
+        ([-1], [((), -1)]),
+        ([1, 2, -3, 4], [(["1", "2"], 2), ((), -3), (["4"], 4)]),
+        ([-1, -2, 3], [((), -1), ((), -2), (["3"], 3)]),
     ],
 )
-def test_what_stands_alone_is_a_part_by_itself(messages: Sequence[int], parts: Sequence[Sequence[int]]) -> None:
+def test_what_cannot_be_read_is_a_part_by_itself(
+    messages: Sequence[int], parts: Sequence[tuple[Sequence[str], int]]
+) -> None:
     """And the others stay together."""
-    assert list(in_parts(messages, lambda each: each < 0)) == parts
+    assert list(in_parts(messages, lambda each: str(each) if each > 0 else None)) == parts
