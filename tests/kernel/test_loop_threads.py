@@ -95,28 +95,6 @@ def test_an_interrupt_ends_a_wait_and_cancels_what_is_waited_for() -> None:
     thread.close()
 
 
-def test_an_interrupted_call_that_is_kept_is_answered_later() -> None:
-    """So a watch loses no event."""
-    thread = LoopThread(Place(), "the place")
-    go = threading.Event()
-
-    async def slow() -> int:
-        if not go.is_set():
-            await interrupt_main("__call__")
-        while not go.is_set():
-            await checkpoint()
-        return 3
-
-    thread.open()
-    call = thread.kept("slow", slow)
-    with pytest.raises(KeyboardInterrupt):
-        call()
-    go.set()
-    assert call() == 3
-    call.forget()
-    thread.close()
-
-
 def test_an_interrupt_ends_what_keeps_it_from_closing() -> None:
     """As asyncio does on a second Ctrl-C: every task is cancelled, and the close goes on to its end."""
     place = Place(stubborn=True)

@@ -41,6 +41,7 @@ BASE = (
         "lifetimes",
         "interrupts",
         "loop_threads",
+        "reading_ahead",
         "checked_calls",
         "traces",
         "forwarding",

@@ -20,20 +20,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial, wraps
+from threading import Lock
 from types import TracebackType
 from typing import Any, Concatenate, Generic, NamedTuple, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from . import api
 from .durations import Duration
-from .errors import FlujoError
+from .errors import FlujoError, ForkedProcessError, KernelClosedError
 from .execution.programs import Result_co, Workflow
 from .journal.state import WorkflowState
 from .kernel import Kernel as AsyncKernel
 from .loop_threads import LoopThread
 from .ownership.many_runs import NewRun
 from .ownership.starting import Inputs, RunOptions, StartOptions
+from .reading_ahead import Batch, ReadAhead
 from .store.records import StoredDefinition
 
 __all__ = ["BlockingRuns", "Kernel", "LoopThread", "RunHandle", "Stream", "made_as", "singly", "streaming", "waiting"]
@@ -41,7 +43,6 @@ __all__ = ["BlockingRuns", "Kernel", "LoopThread", "RunHandle", "Stream", "made_
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-Item_co = TypeVar("Item_co", covariant=True)
 
 
 class _Facade(Protocol):
@@ -98,13 +99,6 @@ def made_as(
     return declare
 
 
-class _Batch(Protocol[Item_co]):
-    """Some of what a watch yields."""
-
-    @property
-    def events(self) -> Sequence[Item_co]: ...
-
-
 class _Single(NamedTuple, Generic[T]):
     """What is handed out as it comes."""
 
@@ -124,32 +118,53 @@ def singly(watch: Callable[P, AsyncGenerator[T, None]]) -> Callable[P, AsyncGene
 
 class Stream(Iterator[T]):
     """The events of a run, one after the other, as they are committed. Close it, or use it in a `with`, when you leave
-    early. After a Ctrl-C it goes on with the next event."""
+    early. After a Ctrl-C it goes on with the next event. Several threads that take from it share the events."""
 
-    def __init__(self, thread: LoopThread, watch: Callable[[], AsyncGenerator[_Batch[T], None]]) -> None:
+    def __init__(self, thread: LoopThread, watch: Callable[[], AsyncGenerator[Batch[T], None]]) -> None:
+        self._ahead: ReadAhead[T] | None = None
         self._thread = thread
-        self._watch = thread.call("watch", partial(_made, watch))
-        self._next = thread.kept("watch", self._advance)
-        self._here: deque[T] = deque()  # what came with the last batch, and was not asked for yet
-
-    async def _advance(self) -> Sequence[T]:
-        async for batch in self._watch:
-            if batch.events:
-                return batch.events
-        return ()
+        self._here: deque[T] = deque()  # what was taken, and not asked for yet
+        self._taking = Lock()  # held by the one thread that waits for more
+        self._ahead = thread.call("watch", partial(_reading_ahead, watch))
 
     def __next__(self) -> T:
-        if not self._here:
-            self._here.extend(self._next())
-        if not self._here:
-            raise StopIteration
-        return self._here.popleft()
+        try:
+            return self._here.popleft()
+        except IndexError:
+            return self._next()
+
+    def _next(self) -> T:
+        ahead = self._ahead
+        assert ahead is not None
+        self._thread.require_outside("watch")
+        with self._taking:
+            while True:
+                has_ended = ahead.has_ended  # asked first: what came before the end is here then
+                ahead.take(self._here)
+                with suppress(IndexError):  # nothing was there, or another thread has it
+                    return self._here.popleft()
+                if has_ended:
+                    ahead.raise_error()
+                    raise StopIteration
+                self._wait(ahead)
+
+    def _wait(self, ahead: ReadAhead[T]) -> None:
+        self._thread.require_running("watch")
+        if not ahead.has_begun:
+            self._thread.call("watch", ahead.start)
+        ahead.wait()
 
     def close(self) -> None:
         """End it; nothing to do if it has ended."""
-        self._here.clear()
-        self._next.forget()
-        self._thread.call("close", self._watch.aclose)
+        if (ahead := self._ahead) is not None:
+            ahead.leave()
+            self._here.clear()
+            with suppress(KernelClosedError, ForkedProcessError):  # it has ended with its event loop
+                self._thread.call("close", ahead.stop)
+
+    def __del__(self) -> None:
+        if (ahead := getattr(self, "_ahead", None)) is not None:
+            ahead.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -160,8 +175,8 @@ class Stream(Iterator[T]):
         self.close()
 
 
-async def _made(watch: Callable[[], AsyncGenerator[_Batch[T], None]]) -> AsyncGenerator[_Batch[T], None]:
-    return watch()
+async def _reading_ahead(watch: Callable[[], AsyncGenerator[Batch[T], None]]) -> ReadAhead[T]:
+    return ReadAhead(watch())
 
 
 class RunHandle(Generic[Result_co]):

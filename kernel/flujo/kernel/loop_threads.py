@@ -8,7 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable, Set
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import ExitStack, suppress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -147,7 +147,7 @@ class LoopThread:
         BlockingCallError, and what closing raises."""
         if self._is_of_parent or self._running is None:
             return
-        self._require_running("close")
+        self.require_running("close")
         with self._lock:
             if (running := self._running) is None:
                 return
@@ -207,48 +207,26 @@ class LoopThread:
             raise WaitTimedOutError(run_id, seconds)
         return _answer(future)
 
-    def kept(self, name: str, function: Callable[[], Awaitable[T]]) -> KeptCall[T]:
-        """Return a way to call a function in the event loop of which an interrupted call goes on, for the next one."""
-        return KeptCall(lambda: self._begin(name, function))
-
     def _begin(self, name: str, function: Callable[[], Awaitable[T]]) -> Future[T]:
-        running = self._require_running(name)
+        running = self.require_running(name)
         try:
             return running.portal.start_task_soon(function)
         except RuntimeError:  # it is about to end
             raise KernelClosedError from None
 
-    def _require_running(self, name: str) -> _Running:
-        running = self._running
-        if running is None:
+    def require_running(self, name: str) -> _Running:
+        """Return the event loop; raises as `call` does when it cannot be called."""
+        self.require_outside(name)
+        if self._running is None:
             raise KernelClosedError
+        return self._running
+
+    def require_outside(self, name: str) -> None:
+        """Raise ForkedProcessError, and BlockingCallError in the event loop itself, whether it is open or not."""
         if self._is_of_parent:
             raise ForkedProcessError(self._what)
-        if running.thread is threading.current_thread():
+        if self._running is not None and self._running.thread is threading.current_thread():
             raise BlockingCallError(name)
-        return running
-
-
-class KeptCall(Generic[T]):
-    """Calls something again and again, one call at a time; one whose wait was interrupted is not lost."""
-
-    def __init__(self, begin: Callable[[], Future[T]]) -> None:
-        self._begin = begin
-        self._under_way: Future[T] | None = None
-
-    def __call__(self) -> T:
-        if self._under_way is None:
-            self._under_way = self._begin()
-        wait([self._under_way])
-        future, self._under_way = self._under_way, None
-        return _answer(future)
-
-    def forget(self) -> None:
-        """Cancel the call that is under way, if one is."""
-        if self._under_way is not None:
-            self._under_way.cancel()
-            wait([self._under_way])
-            self._under_way = None
 
 
 def _answer(future: Future[T]) -> T:
