@@ -253,6 +253,11 @@ async def test_an_output_that_was_cut_is_not_used_unnoticed(bench: Bench) -> Non
         "{{ steps.list.result.stdout }}",
         "{{ steps.list.result['stdout'].split() | length }}",
         "{{ steps.list.result.stdout | default('') }}",
+        "{{ steps.list.result.get('stdout', '') }}",
+        "{{ steps.list.result | attr('stdout') }}",
+        "{{ [steps.list.result] | map(attribute='stdout') | list }}",
+        "{{ [steps.list.result] | groupby('stdout') | list }}",
+        "{{ steps.list.result.stdout is defined }}",
     ):
         with pytest.raises(TemplateError, match=r"`stdout` was cut, .* ask for more with `max_output`"):
             await render(template, names)

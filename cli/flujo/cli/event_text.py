@@ -9,7 +9,7 @@ from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
 from flujo.kernel.json_core import from_json
 from flujo.kernel.state import ITEMS
 
-from .text import elapsed, first_line, instant, items_done, loop_progress, printable, progress, value
+from .text import cut_outputs, elapsed, first_line, instant, items_done, loop_progress, printable, progress, value
 
 
 def event_time(at: int, style: str | None) -> str:
@@ -144,7 +144,10 @@ def _step_line(fact: StepFact, step: StepState, at: int) -> str:
             if step.kind == ITEMS:
                 counts = "" if step.progress is None else f": {items_done(step.progress)}"
                 return f"completed in {elapsed(step.started_at, at, at)}{counts}"
-            return f"completed in {format_duration(round(step.active_seconds, 3))}" if is_task else "finished waiting"
+            if not is_task:
+                return "finished waiting"
+            cut = cut_outputs(fact.output)
+            return f"completed in {format_duration(round(step.active_seconds, 3))}" + (f"; its {cut}" if cut else "")
         case events.AttemptFailed():
             wait = format_duration(round(max(0, fact.next_attempt_at - at) / MICROSECONDS, 1))
             return f"attempt {fact.attempt} failed: {fact.type}: {first_line(fact.message)}; next attempt in {wait}"

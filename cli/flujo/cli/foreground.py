@@ -153,6 +153,8 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
     """Print what helps if a run has not completed, or went on after failures; returns the exit code."""
     try:
         result_of(state)
+        for line in text.cut_steps(state.steps.values()):
+            session.note(line)
         if went_on := text.went_on(state):
             for line in went_on:
                 session.note(line)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
@@ -172,6 +172,29 @@ def went_on(state: WorkflowState) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def cut_outputs(recorded: str | None) -> str:
+    """Return which outputs of a command were cut, as in `stdout was cut`; nothing for any other result. Given as the
+    JSON text that is recorded, since hardly any has to be read for that."""
+    if recorded is None or '"truncated":true' not in recorded:
+        return ""
+    result = json.loads(recorded)
+    names = [name for name in ("stdout", "stderr") if isinstance(result, dict) and f"{name}_cut" in result]
+    return f"{' and '.join(names)} {'were' if len(names) > 1 else 'was'} cut" if names else ""
+
+
+def cut_steps(steps: Iterable[StepState]) -> list[str]:
+    """Return what there is to do about steps whose outputs were cut, as lines; those of a loop by its name, once."""
+    found = {loop_of(step.name) or step.name: cut for step in steps if (cut := _cut_of(step))}
+    return [
+        f"of what step {printable(name)} printed, {cut}; `max_output: BYTES` keeps more, `{cut.split()[0]}: FILE` all"
+        for name, cut in list(found.items())[:_OTHERS]
+    ]
+
+
+def _cut_of(step: StepState) -> str:
+    return cut_outputs(step.output_json) if step.status is StepStatus.COMPLETED else ""
+
+
 def failed_as_well(others: Sequence[StepState]) -> list[str]:
     """Return what failed beside the step whose failure a run is told with, as lines."""
     lines = [f"step {step.name} failed as well: {failure(step.error)}" for step in others[:_OTHERS] if step.error]
@@ -219,6 +242,8 @@ def _remark(step: StepState, now: int) -> str:
         return failure(step.error)
     if step.kind == ITEMS and step.progress is not None:
         return items_done(step.progress)
+    if told := _cut_of(step):
+        return told
     return "" if step.progress is None or step.status is not StepStatus.RUNNING else progress(step.progress)
 
 

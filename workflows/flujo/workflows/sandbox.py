@@ -12,7 +12,7 @@ from string import Formatter
 from types import BuiltinMethodType
 from typing import Any
 
-from jinja2 import StrictUndefined, nodes, pass_context, pass_eval_context
+from jinja2 import Environment, StrictUndefined, nodes, pass_context, pass_environment, pass_eval_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import TemplateSyntaxError
 from jinja2.parser import Parser
@@ -174,7 +174,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for name in ("lipsum", "cycler", "joiner", "namespace"):
             del self.globals[name]
         self.globals["range"] = bounded_range
-        self.filters = {**filters(), ROUNDS: _counted, SPREAD: _spread}
+        self.filters = {**filters(), "attr": _attribute, ROUNDS: _counted, SPREAD: _spread}
 
     concat = staticmethod(lambda parts: bounded_text(parts))
 
@@ -222,6 +222,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str):
             check_text_method(owner, __obj.__name__, args)
+        if isinstance(owner, Mapping) and args and isinstance(args[0], str) and args[0] not in owner:
+            _require_whole(owner, args[0])  # `result.get('stdout', '')`
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -245,6 +247,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def bounded_concat(self, parts: Iterable[Any]) -> str:
         """Return what the operator `~` makes."""
         return bounded_text(map(text_of, parts))
+
+
+@pass_environment
+def _attribute(environment: Environment, value: Any, name: Any) -> Any:
+    """Return `a.b` for `a | attr('b')`, which is the same here."""
+    return environment.getattr(value, str(name))
 
 
 def _require_whole(result: Mapping[str, Any], name: str) -> None:

@@ -178,6 +178,8 @@ def _print_step(step: StepState, now: int, *, colour: bool) -> None:
     print(text.table(HEAD, [text.step_row(step, now)], status=1, colour=colour))
     if step.redacted:
         print("redacted: secrets were cut out of what is recorded and logged of it; *** stands for each")
+    for line in text.cut_steps([step]):
+        print(line)
     if step.output_json is not None:
         print(f"output: {text.value(step.output, None)}")
     if step.error is not None:
@@ -195,6 +197,8 @@ def _warn(session: Session, state: WorkflowState) -> None:
     """Say what deserves a look although nothing has failed."""
     if (repetition := find_repetition(state)) is not None:
         session.note(repetition.sentence)
+    for line in text.cut_steps(state.steps.values()):
+        session.note(line)
     if redacted := [step.name for step in state.steps.values() if step.redacted]:
         named = ", ".join(redacted[:NAMES_SHOWN]) + (" …" if len(redacted) > NAMES_SHOWN else "")
         session.note(f"secrets were cut out of what is recorded and logged of {named}; *** stands for each")
