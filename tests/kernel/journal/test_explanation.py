@@ -23,6 +23,7 @@ from flujo.kernel.events import (
     RunResumed,
     SignalReceived,
     SignalSetAside,
+    StepFailed,
     StepInterrupted,
     StepStarted,
     StepWaiting,
@@ -48,6 +49,7 @@ def state_of(*facts: Fact, unowned: bool = False) -> WorkflowState:
 BETWEEN = "its program is between two steps: its own code runs, or waits for something flujo does not know of"
 FLUJO_RESUME, FLUJO_WATCH, FLUJO_CANCEL = "flujoctl resume r", "flujoctl watch r", "flujoctl cancel r"
 LIST = "flujoctl list --status running"
+STEP_A = "flujoctl inspect r --step a"
 
 CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | None, str, list[str]]]]] = [
     ([RunCompleted("1")], {}, [(Why.FINISHED, None, None, "it has completed", ["flujoctl inspect r"])]),
@@ -111,7 +113,7 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
         [A, AttemptFailed("a", 1, "OSError", "no", IN_A_MINUTE)], {},
         [(Why.BACKOFF, "a", IN_A_MINUTE,
           "step 'a' has failed 1 of 3 times (OSError: no); its next attempt is due in 30s",
-          [FLUJO_WATCH, "flujoctl inspect r --step a"])],
+          [FLUJO_WATCH, STEP_A])],
     ),
     (
         [StepWaiting("nap", "sleep", until=IN_A_MINUTE)], {},
@@ -181,6 +183,25 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
         [(Why.FINISHED, None, None, "it has completed", ["flujoctl inspect r"]),
          (Why.UNTAKEN, None, None, "no wait has taken the signal 'go'",
           ["flujoctl inspect r"])],
+    ),
+    (
+        [A, AttemptFailed("a", 1, "OSError", "no", IN_A_MINUTE)], {"unowned": True},
+        [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME]),
+         (Why.BACKOFF, "a", IN_A_MINUTE,
+          "step 'a' has failed 1 of 3 times (OSError: no); its next attempt is due in 30s", [STEP_A])],
+    ),
+    (
+        [StepWaiting("nap", "sleep", until=IN_A_MINUTE)], {"unowned": True},
+        [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME]),
+         (Why.TIMER, "nap", IN_A_MINUTE, "step 'nap' sleeps and goes on in 30s", [FLUJO_RESUME])],
+    ),
+    (
+        [A, StepFailed("a", 1, "OSError", "no"), RunFailed("OSError", "no", "a")], {},
+        [(Why.FINISHED, "a", None, "it has failed: step 'a' failed: OSError: no",
+          [FLUJO_RESUME, "flujoctl skip r a", "flujoctl inspect r"]),
+         (Why.FINISHED, "a", None,
+          "step 'a' has failed 1 of 3 times, and its `retry` allows no other attempt: "
+          "it is not for this failure, or its time was over", [STEP_A])],
     ),
     (
         [RunCancelled()], {"untaken": ["go"]},

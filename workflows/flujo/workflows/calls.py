@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flujo.kernel.programs import Wait, current_attempt
 from flujo.kernel.trust import NAMING_A_WORKSPACE, make_own_folder
 
+from .failure_texts import found_in
 from .missing_files import told_of_missing
 from .names import StepNames
 from .registry import LoopScope, Task, TaskCall
@@ -35,22 +36,25 @@ class Caller:
         condition: bool | str | None = None,
         scope: LoopScope | None = None,
         outputs: Mapping[str, Any] | None = None,
+        rules: Sequence[str] = (),
     ) -> Any:
         """Return what a task returns for one attempt, or the `outputs` that are made of it; raises what it raises,
         without the secrets of the run, and with the place of a template that fails. `scope` is that of the loop whose
-        item it is called for."""
+        item it is called for; `rules` are those by texts, which a failure of the task is searched for."""
         if task.needs_workspace:  # before anything can fail: later steps take a folder that is not there for lost
             self._make_workspace(Path(seen["workspace"]))
         if not self._secrets.are_any:
             try:
-                result = await self._call(task, inputs, seen, timeout_seconds, condition, scope)
+                result = await self._call(task, inputs, seen, timeout_seconds, condition, scope, rules)
                 return result if outputs is None else await render(outputs, {**seen, "result": result})
             except TemplateError as error:
                 raise self._places.told(error, current_attempt().step) from error
         try:
             self._secrets.require()
             seen = self._secrets.seen(seen)
-            result = self._secrets.result(await self._call(task, inputs, seen, timeout_seconds, condition, scope))
+            result = self._secrets.result(
+                await self._call(task, inputs, seen, timeout_seconds, condition, scope, rules)
+            )
             if outputs is None:
                 return result
             # Made of what is left of the result: a part of a secret would not be known any more.
@@ -68,6 +72,7 @@ class Caller:
         timeout_seconds: float | None,
         condition: bool | str | None,
         scope: LoopScope | None,
+        rules: Sequence[str],
     ) -> Any:
         if condition is not None:
             await holds(condition, seen)  # true, or that of a step that had begun; only its error matters here
@@ -79,9 +84,13 @@ class Caller:
             attempt, redactor = self._secrets.attempt(attempt), self._secrets.redactor_of(attempt)
         log = StepLog(self._names.log_file, attempt.step, attempt.attempt, redactor)
         try:
-            result = await task.run(TaskCall(checked, workspace, attempt, seen, log, scope, self._names.variables))
-        except FileNotFoundError as error:
-            raise await told_of_missing(error, workspace, seen) from error
+            result = await _run(task, TaskCall(checked, workspace, attempt, seen, log, scope, self._names.variables))
+        except Exception as error:
+            if not rules or isinstance(
+                error, TemplateError
+            ):  # which has its place yet to be told, and is never retried
+                raise
+            raise found_in(error, rules, attempt.step, attempt.attempt) from error
         finally:
             log.close()
         return _within(result, timeout_seconds) if isinstance(result, Wait) else result
@@ -93,6 +102,13 @@ class Caller:
             workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
         else:
             make_own_folder(workspace, workspace.parent, NAMING_A_WORKSPACE)
+
+
+async def _run(task: Task, call: TaskCall) -> Any:
+    try:
+        return await task.run(call)
+    except FileNotFoundError as error:
+        raise await told_of_missing(error, call.workspace, call.context) from error
 
 
 def _within(wait: Wait, timeout_seconds: float | None) -> Wait:

@@ -26,8 +26,10 @@ LOOP_TASK_KEYS = ("task", "inputs", "params")
 ON_ERROR_KEYS = ("action", "retry", "delay", "next", "then", "message")
 RETRY_KEYS = (
     *("max_attempts", "delay", "backoff", "max_delay", "jitter", "on_error", "on_status", "exit_codes", "give_up_on"),
-    "max_elapsed",
+    *("on_text", "give_up_on_text", "max_elapsed"),
 )
+RULES = ("on_status", "exit_codes", "on_text", "give_up_on_text")
+"""Keys of `retry` by which what a task has come to decides; of a run that a step starts only its error is known."""
 
 DEFAULTS_KEYS = ("retry", "timeout", "on_error")
 ERROR_HANDLING_KEYS = ("undefined_variables", "show_available")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import Problem
-from flujo.kernel.programs import ALWAYS, EVERY_STEP, NOTHING, Overlap, Retention, RetryPolicy, StepChoice
+from flujo.kernel.programs import ALWAYS, EVERY_STEP, NO_RETRY, NOTHING, Overlap, Retention, RetryPolicy, StepChoice
 
 from .documents import WHOLE_FILE, Position
+from .failure_texts import rules_of
 from .graphs import Graph
 from .parameters import Parameter
 from .registry import Task
@@ -128,6 +129,11 @@ class StepDefinition:
             return _digest([self.task.name, self.inputs, self.condition, *reads])
         of_an_item = [loop.task.name, loop.inputs, loop.arg_name, self.condition, *reads]
         return f"{_digest(of_an_item)}/{_digest(loop.items)}"
+
+    @property
+    def text_rules(self) -> Sequence[str]:
+        """Return the rules by which what a failure says decides whether it is tried again."""
+        return () if self.retry is NO_RETRY else rules_of(self.retry)
 
     @property
     def called(self) -> Task:

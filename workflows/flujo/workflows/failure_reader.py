@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from flujo.kernel.programs import NO_RETRY, RetryPolicy
@@ -10,6 +10,7 @@ from flujo.kernel.programs import NO_RETRY, RetryPolicy
 from .definition_keys import ON_ERROR_KEYS, RETRY_KEYS, check_keys
 from .definitions import OnError
 from .documents import Node, Problems
+from .failure_texts import name_of, problem_with_rules
 from .reading import NUMBERS, NodeReader, has_value, is_true, kind_of
 from .statuses import status_patterns
 from .step_order import StepOrder, next_of
@@ -48,12 +49,7 @@ class FailureReader(NodeReader):
         if "delay" in chosen and "max_elapsed" in chosen and chosen["max_elapsed"] < chosen["delay"]:
             told = "`max_elapsed` is below `delay`, so nothing would be tried again; make it longer"
             self._add(node.value["max_elapsed"].at, told)
-        statuses = chosen.pop("on_status", ())
-        codes = chosen.pop("exit_codes", ())
-        named = [*(f"HTTPStatus{status}" for status in statuses), *(f"ExitCode{code}" for code in codes)]
-        if named:
-            chosen["on_error"] = (*chosen.get("on_error", ()), *named)
-        return RetryPolicy(**chosen)
+        return RetryPolicy(**_by_names(chosen))
 
     def on_error(self, step: Node, before: Collection[str], name: str) -> tuple[OnError, RetryPolicy | None]:
         """Return what `on_error` of a step says, and the policy of `action: retry` if it is one."""
@@ -100,6 +96,8 @@ class FailureReader(NodeReader):
                 return None
         if key == "exit_codes":
             return self._read_exit_codes(node)
+        if key in ("on_text", "give_up_on_text"):
+            return self._read_texts(key, node)
         for problem in NUMBERS[key].problems(node.plain()):
             self._add(node.at, f"`{key}` {problem}")
             return None
@@ -116,6 +114,19 @@ class FailureReader(NodeReader):
             f"-9 is the end by signal 9; not {shown(given)}",
         )
         return None
+
+    def _read_texts(self, key: str, node: Node) -> tuple[str, ...] | None:
+        rules = node.value if isinstance(node.value, list) and node.value else [node]
+        for each in rules:
+            if not isinstance(each.value, str) or not each.value:
+                told = "must be what the failure says, a regular expression such as 'connection (reset|refused)'"
+                self._add(each.at, f"`{key}` {told}, or a list of them; not {shown(each.plain())}")
+                return None
+        texts = tuple(each.value for each in rules)
+        if problem := problem_with_rules(texts):
+            self._add(node.at, f"`{key}` {problem}")
+            return None
+        return texts
 
     def _read_then(self, node: Node | None, *, goes_on: bool) -> bool:
         """Return whether the run fails in the end although it goes on after the failure."""
@@ -164,3 +175,20 @@ class FailureReader(NodeReader):
         further = self._number(node.value.get("retry"), "retry") or 1
         delay = self._duration(node.value.get("delay"), "`delay`", zero=True)
         return RetryPolicy(max_attempts=further + 1, delay=NO_RETRY.delay if delay is None else delay)
+
+
+def _by_names(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a policy, in which statuses, codes and texts are names of errors."""
+    policy = {key: value for key, value in chosen.items() if key not in _RULES}
+    for key, named in (("on_error", ("on_status", "exit_codes", "on_text")), ("give_up_on", ("give_up_on_text",))):
+        if names := [_RULES[rule](value) for rule in named for value in chosen.get(rule, ())]:
+            policy[key] = (*policy.get(key, ()), *names)
+    return policy
+
+
+_RULES: Mapping[str, Callable[[Any], str]] = {
+    "on_status": "HTTPStatus{}".format,
+    "exit_codes": "ExitCode{}".format,
+    "on_text": name_of,
+    "give_up_on_text": name_of,
+}

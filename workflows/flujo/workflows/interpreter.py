@@ -414,15 +414,16 @@ class _Steps:
         if step.called.needs_workspace and ending is None and not step.always_run:
             await self._require_workspace(step, recorded)
 
+        retry, rules = step.retry, step.text_rules
+
         async def body() -> Any:
             nonlocal attempt
             attempt = current_attempt().attempt
             seen = self.names.seen_by(step, ending)
             return await self._caller.call(
-                step.task, step.inputs, seen, step.timeout_seconds, step.condition, outputs=step.outputs
+                step.task, step.inputs, seen, step.timeout_seconds, step.condition, outputs=step.outputs, rules=rules
             )
 
-        retry = step.retry
         if retry != NO_RETRY:
             retry = replace(retry, give_up_on=(*retry.give_up_on, *NOT_RETRIED))
         try:
@@ -537,7 +538,9 @@ class _Steps:
 
         async def perform(scope: LoopScope | None) -> Any:
             async def call(seen: Mapping[str, Any]) -> Any:
-                return await self._caller.call(loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope)
+                return await self._caller.call(
+                    loop.task, loop.inputs, seen, step.timeout_seconds, scope=scope, rules=step.text_rules
+                )
 
             performed = loop_for(step, loop, self._seen(self.names.seen_by(step, ending)), retry, call, start)
             performed = self.places.loop(step.name, performed)

@@ -153,6 +153,8 @@ def _inputs_of(task: Task) -> Schema:
     }
 
 
+_RULES: Schema = {**_TEXTS, "description": "regular expressions for what a failure says"}
+
 _RETRY: Schema = {
     "anyOf": [
         {"type": ["integer", "null"], "minimum": 0, "description": "the number of further attempts"},
@@ -167,7 +169,9 @@ _RETRY: Schema = {
                 "on_error": _TEXTS,
                 "on_status": {"type": ["array", "string", "integer"]},
                 "exit_codes": {"type": ["array", "integer"], "items": {"type": "integer"}},
+                "on_text": _RULES,
                 "give_up_on": _TEXTS,
+                "give_up_on_text": _RULES,
                 "max_elapsed": _DURATION,
             },
         ),

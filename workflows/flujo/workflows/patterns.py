@@ -54,6 +54,11 @@ def matches(pattern: str, text: str) -> bool:
     return True
 
 
+def size_of(pattern: str) -> int:
+    """Return the size of a valid pattern, which times that of a text bounds the time of a search."""
+    return _states(pattern)
+
+
 @lru_cache(maxsize=512)
 def _read(pattern: str) -> _Pattern:
     if len(pattern) > MAX_PATTERN:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flujo.kernel.errors import DeclarationError
 
-from .definition_keys import REPEAT_KEYS, STEP_KEYS, STEP_KEYS_TO_COME, check_keys
+from .definition_keys import REPEAT_KEYS, RULES, STEP_KEYS, STEP_KEYS_TO_COME, check_keys
 from .definitions import LoopDefinition, Repeat, StepDefinition
 from .documents import Node, Position, Problems
 from .failure_reader import FailureReader
@@ -74,6 +74,7 @@ class StepReader(NodeReader):
         else:
             self._loops.refuse_progress(node, given)
             inputs = self._inputs.read(task, entries["task"].at if "task" in entries else node.at, given, scope)
+        self._refuse_rules(task if loop is None else loop.task, entries.get("retry"))
         repeat = self._read_repeat(node, task, before, name)
         outputs = self._read_outputs(node, task, scope)
         always_run = self._boolean(entries.get("always_run"), "`always_run`")
@@ -105,6 +106,13 @@ class StepReader(NodeReader):
             self._add(entries["retry"].at, told)
         if is_action:
             self._add(entries["on_error"].at, told)
+
+    def _refuse_rules(self, called: Task | None, retry: Node | None) -> None:
+        """Note each rule for what a task itself has come to, where it is another run that is tried again."""
+        if called is None or not called.starts_run or retry is None or not isinstance(retry.value, dict):
+            return
+        for key in retry.value.keys() & {*RULES}:
+            self._add(retry.keys[key], f"`{key}` is for the steps of the workflow that is started; write it there")
 
     def _task(self, node: Node | None) -> Task | None:
         name = self._text(node, "`task`")

@@ -165,7 +165,7 @@ def explain(
     elif state.status is RunStatus.PAUSED:
         reasons = [_paused(state)]
     elif state.unowned:
-        reasons = [_unowned(state, known, obstacle), *_awaited_signals(state, now, untaken)]
+        reasons = [_unowned(state, known, obstacle), *_awaited(state, now, untaken)]
     elif is_queued:
         text = "it waits for a free slot: the limit on concurrent runs is reached"
         reasons = [Reason(Why.LIMIT, text, commands=["flujoctl list --status running", _cancel(state)])]
@@ -178,6 +178,7 @@ def explain(
         reasons = [_outliving(reasons[0], state, *outlived), *reasons[1:]]
     others = [
         *([] if ahead is None else [_in_line(state, *ahead)]),
+        *_given_up(state),
         *_failed_besides(state),
         *_failed_items(state),
         *_untaken(state, () if state.status in LIVE else untaken),
@@ -352,14 +353,25 @@ def failed_besides(state: WorkflowState) -> list[StepState]:
     return [step for step in others if step.status is StepStatus.FAILED and step.error is not None]
 
 
+def _given_up(state: WorkflowState) -> Iterator[Reason]:
+    """Which failed steps were not tried as often as their policy says at most, since it is not for such failures, or
+    its time was over."""
+    for name in dict.fromkeys(filter(None, (state.error and state.error.step, *state.failed_steps))):
+        step = state.steps.get(name)
+        if step is not None and step.status is StepStatus.FAILED and 0 < step.failures < step.max_attempts:
+            text = (
+                f"step {name!r} has failed {step.failures} of {step.max_attempts} times, and its `retry` allows no "
+                "other attempt: it is not for this failure, or its time was over"
+            )
+            yield Reason(Why.FINISHED, text, name, commands=[_of_step(state, name)])
+
+
 def _failed_besides(state: WorkflowState) -> Iterator[Reason]:
     """What failed beside the step whose failure the run is told with: several did at once, or the run went on."""
     for step in failed_besides(state):
         assert step.error is not None
         text = f"step {step.name!r} failed as well: {_in_a_line(step.error)}"
-        yield Reason(
-            Why.FINISHED, text, step.name, commands=[f"flujoctl inspect {state.run_id} --step {quote(step.name)}"]
-        )
+        yield Reason(Why.FINISHED, text, step.name, commands=[_of_step(state, step.name)])
 
 
 def _failed_items(state: WorkflowState) -> Iterator[Reason]:
@@ -377,7 +389,7 @@ def _failed_items(state: WorkflowState) -> Iterator[Reason]:
         which = "1 item" if len(items) == 1 else f"{len(items)} items"
         text = f"{which} of step {loop!r} failed: {'; '.join(told)}{more}"
         why = Why.FINISHED if state.status in FINAL else Why.WORKING
-        commands = [f"flujoctl inspect {state.run_id} --step {quote(items[0].name)}"]
+        commands = [_of_step(state, items[0].name)]
         if state.status is RunStatus.COMPLETED:
             commands.insert(0, f"{_resume(state)} --from-step {quote(items[0].name)}")
         yield Reason(why, text, loop, commands=commands)
@@ -430,7 +442,7 @@ def _backoff(state: WorkflowState, step: StepState, now: int) -> Reason:
         f"step {step.name!r} has failed {step.failures} of {step.max_attempts} times{failure}; "
         f"its next attempt is due {_when(step.next_attempt_at, now)}"
     )
-    commands = [f"flujoctl watch {state.run_id}", f"flujoctl inspect {state.run_id} --step {quote(step.name)}"]
+    commands = [f"flujoctl watch {state.run_id}", _of_step(state, step.name)]
     return Reason(Why.BACKOFF, text, step.name, step.next_attempt_at, commands)
 
 
@@ -453,11 +465,17 @@ def _waiting(state: WorkflowState, step: StepState, now: int) -> Reason:
     return Reason(Why.TIMER, text, step.name, step.until, [f"flujoctl watch {state.run_id}"])
 
 
-def _awaited_signals(state: WorkflowState, now: int, sent: Collection[str]) -> Iterator[Reason]:
-    """What a run waits for that somebody may send it at any time, also while no process runs it, and has not sent."""
+def _awaited(state: WorkflowState, now: int, sent: Collection[str]) -> Iterator[Reason]:
+    """What a run waits for that no process runs: signals, which somebody may send it at any time and has not, and
+    instants. Nobody can watch it."""
     for step in state.open_steps():
-        if step.status is StepStatus.WAITING and step.signal is not None and step.signal not in sent:
-            yield _waiting(state, step, now)
+        if step.status is StepStatus.WAITING and step.signal is not None:
+            if step.signal not in sent:
+                yield _waiting(state, step, now)
+        elif step.status is StepStatus.RETRYING and not _is_stopping(state):
+            yield (reason := _backoff(state, step, now))._replace(commands=reason.commands[1:])
+        elif step.status is StepStatus.WAITING and step.until is not None and not _is_stopping(state):
+            yield _waiting(state, step, now)._replace(commands=[_resume(state)])
 
 
 def _untaken(state: WorkflowState, names: Collection[str]) -> Iterator[Reason]:
@@ -493,6 +511,10 @@ def _when(instant: int | None, now: int) -> str:
 
 def _resume(state: WorkflowState) -> str:
     return f"flujoctl resume {state.run_id}"
+
+
+def _of_step(state: WorkflowState, step: str) -> str:
+    return f"flujoctl inspect {state.run_id} --step {quote(step)}"
 
 
 def _cancel(state: WorkflowState) -> str:

@@ -26,6 +26,7 @@ from flujo.kernel.durations import format_duration, parse_duration
 from flujo.kernel.errors import FlujoError
 from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
+from flujo.workflows.failure_texts import MOST_SEARCHED
 from flujo.workflows.redaction import CUT
 from flujo.workflows.registry import Mention, TaskCall, task
 from flujo.workflows.texts import as_text
@@ -52,7 +53,8 @@ class ShellError(FlujoError):
     `ExitCode75` too (`exit_codes`).
 
     The first line of the message has the line of its output that tells the most, or the command if it has printed
-    nothing; the others have the ends of both outputs, the folder it ran in, and where what it printed is kept.
+    nothing; the others have the ends of both outputs, the folder it ran in, and where what it printed is kept. `said`
+    has more of both outputs, for rules by texts (failure_texts.py).
     """
 
     reason = "STEP_FAILED"
@@ -69,6 +71,9 @@ class ShellError(FlujoError):
         super().__init__(f"the command {how_it_ended(finished.return_code)}{first}{more}\n{where}")
         self.return_code = finished.return_code
         self.working_dir = working_dir
+        self.said = tuple(
+            output[-MOST_SEARCHED:].decode(errors="replace") for output in (finished.stderr, finished.stdout)
+        )
 
 
 @lru_cache(maxsize=256)
