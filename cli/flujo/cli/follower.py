@@ -72,7 +72,10 @@ class Follower:
         while True:
             await anyio.sleep(LOOK_SECONDS)
             try:
-                if state.status is RunStatus.RUNNING and not await self._is_unowned():
+                if (
+                    any(step.status is StepStatus.RUNNING for step in state.open_steps())
+                    and not await self._is_unowned()
+                ):
                     continue
                 rest = (await self._runs.explain(self._run_id)).rest
             except (ServerUnreachableError, KernelClosedError, CallTimeoutError, RunNotFoundError):

@@ -137,7 +137,8 @@ class Kernel(Observed, HasManyRuns, HasStoredWorkflows):
         self._stored_workflows = StoredWorkflows(registry, backend, self._require_here)
         self._requests = RunRequests(backend, clock, runtime.runs, runtime.local_runs, runtime.takeover)
         self._starter = Starter(backend, clock, identifiers, self._files, registry, runtime)
-        self._rests = RestReader(backend, clock, self.inspect, runtime.runs.get, registry.may_know)
+        slots = runtime.driver.awaited_slots
+        self._rests = RestReader(backend, clock, self.inspect, runtime.runs.get, slots, registry.may_know)
         self._draining = Draining(
             backend, clock, runtime.runs, runtime.driver, runtime.takeover, self._rests.suspend_own
         )

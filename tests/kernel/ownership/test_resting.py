@@ -346,3 +346,76 @@ async def test_a_suspended_run_goes_on_in_the_next_kernel() -> None:
     async with harness.kernel(scripted) as kernel:
         await kernel.signal("r", "a")
         assert (await kernel.wait("r")).status is RunStatus.COMPLETED
+
+
+@workflow
+async def limited(ctx: Context, name: str = "r") -> None:
+    await ctx.step(plain, name, name="first")
+    await ctx.step(held, name, name="held")
+
+
+@step(limit="db")
+async def held(name: str) -> None:
+    BODIES.done.add(f"{name} began")
+    await BODIES.gate.wait()
+
+
+async def rest_of(kernel: Kernel, run_id: str) -> Rest | None:
+    """What a run waits for, once it has nothing else to do."""
+    with anyio.fail_after(30):
+        while (found := (await kernel.explain(run_id)).rest) is None:
+            await checkpoint()
+    return found
+
+
+@pytest.mark.parametrize("max_resident", [None, 1])
+async def test_a_step_that_waits_for_a_slot_is_at_rest(bodies: Bodies, max_resident: int | None) -> None:
+    """Also when its run has left memory; whoever has the slot is at work, and the next one once it is free."""
+    harness = Harness()
+    options: dict[str, Any] = {} if max_resident is None else {"max_resident": max_resident}
+    async with harness.kernel(limited, limits={"db": 1}, **options) as kernel:
+        for name in ("r", "s"):
+            await kernel.start(limited, {"name": name}, run_id=name)
+            await until(kernel, name, "step_completed")
+        await settled(lambda: "r began" in bodies.done)
+
+        assert await rest_now(kernel) is None
+        assert await rest_of(kernel, "s") == Rest(harness.journal("s")[-1].seq)
+
+        bodies.gate.set()
+
+        assert (await kernel.wait("s")).status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_waits_for_room_is_at_rest(bodies: Bodies) -> None:
+    """It has not begun, and a timeout of it is an instant."""
+    harness = Harness()
+    async with harness.kernel(limited, max_runs=1) as kernel:
+        await kernel.start(limited, {"name": "r"}, run_id="r")
+        await kernel.start(limited, {"name": "s"}, run_id="s")
+        await settled(lambda: "r began" in bodies.done)
+
+        assert await rest_of(kernel, "s") == Rest(1)
+
+        bodies.gate.set()
+
+        assert (await kernel.wait("s")).status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_waits_for_a_slot_can_be_suspended(bodies: Bodies) -> None:
+    """It leaves the line, and the next kernel lets it begin."""
+    harness = Harness()
+    async with harness.kernel(limited, limits={"db": 1}) as kernel:
+        for name in ("r", "s"):
+            await kernel.start(limited, {"name": name}, run_id=name)
+            await until(kernel, name, "step_completed")
+        await rest_of(kernel, "s")
+
+        assert await kernel.suspend("s") is not None
+        assert "s began" not in bodies.done
+
+        bodies.gate.set()
+        await kernel.wait("r")
+        assert "s began" not in bodies.done
+    async with harness.kernel(limited) as kernel:
+        assert (await kernel.wait("s")).status is RunStatus.COMPLETED

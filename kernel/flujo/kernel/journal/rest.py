@@ -1,4 +1,5 @@
-"""Decide from what is recorded whether a run rests: nothing of it can happen before an instant or a signal comes.
+"""Decide from what is recorded whether a run rests: nothing of it can happen before an instant, a signal or a slot
+comes.
 
 A step in backoff waits like a sleep. What is due within `MARGIN` counts as able to happen, because a caller that ends a
 run that rests needs time to do so.
@@ -6,6 +7,7 @@ run that rests needs time to do so.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from flujo.kernel.durations import MICROSECONDS
@@ -23,20 +25,22 @@ class Rest(NamedTuple):
     """The last event that was counted."""
 
     until: int | None = None
-    """The first instant at which something can happen, in microseconds UTC; None if only a signal or a command helps.
-    """
+    """The first instant at which something can happen, in microseconds UTC; None if only a signal, a slot or a command
+    helps."""
 
 
-def rest(state: WorkflowState, now: int) -> Rest | None:
+def rest(state: WorkflowState, now: int, queued: Collection[str] = ()) -> Rest | None:
     """Return what a run waits for, its children aside; None if something of it can happen now.
 
-    A run that has ended, is paused or that no process runs rests: only a command moves it."""
+    The steps named in `queued` wait for a slot, of which nothing is recorded. A run that has ended, is paused or that
+    no process runs rests: only a command moves it."""
     if state.status not in LIVE or state.unowned:
         return Rest(state.seq)
     if state.cancel_requested_at is not None or state.pause_requested_at is not None:
         return None
     steps = [step for step in state.open_steps() if not step.is_open_loop]  # what its items wait for, it waits for
-    if not steps or any(step.status is StepStatus.RUNNING or _has_come(state, step) for step in steps):
+    steps = [step for step in steps if step.name not in queued]
+    if not (steps or queued) or any(step.status is StepStatus.RUNNING or _has_come(state, step) for step in steps):
         return None
     instants = [instant for instant in (state.timeout_at, *(step.wake_at for step in steps)) if instant is not None]
     until = min(instants, default=None)

@@ -183,6 +183,14 @@ class Driver:
         tickets = [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
         return {ticket.step: ticket.waits_for for ticket in tickets}
 
+    def awaited_slots(self, uid: str) -> Collection[str] | None:
+        """Return the names of the steps of a run that wait for a slot; None if the whole run waits for room."""
+        if self._runs.where(uid) is Residence.QUEUED:
+            return None
+        run, parked = self._runs.get(uid), self._limiter.parked.get(uid)
+        tickets = [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
+        return [ticket.step for ticket in tickets if not ticket.is_granted]
+
     # -- beginning and ending -----------------------------------------------------------------------------------
 
     def make(self, state: WorkflowState, workflow: Workflow, token: int, *, is_owned: bool = True) -> LiveRun:

@@ -7,7 +7,7 @@ what they have recorded.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -22,9 +22,11 @@ from flujo.kernel.journal.rest import MARGIN, Rest, rest
 from flujo.kernel.journal.state import LIVE, WorkflowState
 from flujo.kernel.json_core import from_json
 from flujo.kernel.store.backend import StateBackend
+from flujo.kernel.store.slot_waits import slot_waits_of
 
 Inspect = Callable[[str], Awaitable[WorkflowState]]
 GetOwn = Callable[[str], LiveRun | None]
+AwaitedSlots = Callable[[str], Collection[str] | None]
 MayTakeUp = Callable[[str, str | None], bool]
 
 
@@ -38,8 +40,9 @@ class _Family(NamedTuple):
 class RestReader:
     """Tells whether runs rest, for a kernel or for a reader of a store.
 
-    `get_own` returns the run with a uid if it is in memory. `may_take_up` is True for the workflow and the definition
-    of a run that this process resumes when no process runs it. A reader does neither."""
+    `get_own` returns the run with a uid if it is in memory. `awaited_slots` names the steps of the run with a uid that
+    wait for a slot in this kernel; None if the whole run does. `may_take_up` is True for the workflow and the
+    definition of a run that this process resumes when no process runs it. A reader does none of it."""
 
     def __init__(
         self,
@@ -47,12 +50,14 @@ class RestReader:
         clock: Clock,
         inspect: Inspect,
         get_own: GetOwn = lambda uid: None,
+        awaited_slots: AwaitedSlots = lambda uid: (),
         may_take_up: MayTakeUp = lambda workflow, definition: False,
     ) -> None:
         self._backend = backend
         self._clock = clock
         self._inspect = inspect
         self._get_own = get_own
+        self._awaited_slots = awaited_slots
         self._may_take_up = may_take_up
 
     async def rest(self, run_id: str) -> Rest | None:
@@ -64,7 +69,7 @@ class RestReader:
 
     async def _family(self, state: WorkflowState, seen: frozenset[str]) -> _Family | None:
         run = self._get_own(state.uid)
-        found = _rest_of_own(run, self._clock.now()) if run is not None else rest(state, self._clock.now())
+        found = self._rest_of_own(run) if run is not None else await self._rest_of(state)
         if found is None or state.status not in LIVE or state.unowned:
             return None if found is None else _Family(found, {})
         if await self._is_asked(state):
@@ -77,6 +82,14 @@ class RestReader:
             until = min((instant for instant in (until, below.rest.until) if instant is not None), default=None)
             members |= below.members
         return _Family(Rest(found.seq, until), members)
+
+    async def _rest_of(self, state: WorkflowState) -> Rest | None:
+        """Return what a run that is not in memory waits for, its children aside."""
+        queued = self._awaited_slots(state.uid)
+        if queued is None and state.status in LIVE:
+            return Rest(state.seq, state.timeout_at)
+        of_the_fleet = [each.step for each in await slot_waits_of(self._backend, state)]
+        return rest(state, self._clock.now(), {*(queued or ()), *of_the_fleet})
 
     async def _rest_of_child(self, run_id: str, seen: frozenset[str]) -> _Family | None:
         """Return what a child waits for; None if its parent is about to start it, to take it up, or to go on."""
@@ -117,8 +130,7 @@ class RestReader:
     async def _end(self, found: _Family) -> Sequence[str] | None:
         """End the driving of a family, unless one of it has moved on since it was found to rest."""
         runs = [run for uid in sorted(found.members) if (run := self._get_own(uid)) is not None]
-        now = self._clock.now()
-        if any(_rest_of_own(run, now) is None or run.state.seq != found.members[run.uid] for run in runs):
+        if any(self._rest_of_own(run) is None or run.state.seq != found.members[run.uid] for run in runs):
             return None
         for run in runs:
             run.stop(Stop.CLOSE)
@@ -126,16 +138,16 @@ class RestReader:
             await run.ended.wait()
         return [run.uid for run in runs]
 
-
-def _rest_of_own(run: LiveRun, now: int) -> Rest | None:
-    """Return what a run in memory waits for, its children aside; None if something of it can happen now."""
-    found = Rest(run.state.seq, run.state.timeout_at) if run.is_in_line else rest(run.state, now)
-    if found is None or run.state.status not in LIVE:
-        return found
-    seconds = run.seconds_at_rest()
-    if seconds is None or seconds * MICROSECONDS <= MARGIN:
-        return None
-    if seconds == inf:
-        return found
-    deadline = now + round(seconds * MICROSECONDS)
-    return found._replace(until=deadline if found.until is None else min(found.until, deadline))
+    def _rest_of_own(self, run: LiveRun) -> Rest | None:
+        """Return what a run in memory waits for, its children aside; None if something of it can happen now."""
+        now, queued = self._clock.now(), self._awaited_slots(run.uid) or ()
+        found = Rest(run.state.seq, run.state.timeout_at) if run.is_in_line else rest(run.state, now, queued)
+        if found is None or run.state.status not in LIVE:
+            return found
+        seconds = run.seconds_at_rest()
+        if seconds is None or seconds * MICROSECONDS <= MARGIN:
+            return None
+        if seconds == inf:
+            return found
+        deadline = now + round(seconds * MICROSECONDS)
+        return found._replace(until=deadline if found.until is None else min(found.until, deadline))
