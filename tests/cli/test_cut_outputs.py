@@ -20,7 +20,7 @@ USES = {
     "as stdin": '  - {name: use, task: shell, inputs: {command: cat, stdin: "{{ steps.list.result.stdout }}"}}\n',
     "in code": "  - {name: use, task: python_code, inputs: {code: \"result = steps['list']['result']['stdout']\"}}\n",
     "as an output": 'outputs: {all: "{{ steps.list.result.stdout }}"}\n',
-    "for a child": "  - {name: use, task: workflow, inputs: {workflow: child.yaml, inputs: "
+    "for a child": "  - {name: use, task: workflow, inputs: {file: child.yaml, inputs: "
     '{n: "{{ steps.list.result.stdout }}"}}}\n',
 }
 

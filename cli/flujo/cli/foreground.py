@@ -163,7 +163,7 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
     except FlujoError as error:
         if not session.keeps_runs:
             error.hints = ()
-        elif (look := where_to_look(state, lines)) is not None:
+        elif (look := where_to_look(state, failed_step_of(state), lines)) is not None:
             error.hints = (look, *error.hints)
         for line in text.failed_as_well(failed_besides(state)):
             session.note(line)
@@ -171,14 +171,21 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
     return 0
 
 
-def where_to_look(state: WorkflowState, lines: Sequence[str] | None) -> str | None:
-    """Return the command that shows more of a failure: of the run that a step had started, or of what it printed."""
-    step = state.steps.get(state.failed_step or "")
-    if step is not None and step.child is not None and _has_begun(step):
-        return f"flujoctl explain {step.child}"
-    if state.failed_step is None or "log_file" not in state.environment or (lines is not None and not lines):
+def where_to_look(state: WorkflowState, step: StepState | None, lines: Sequence[str] | None) -> str | None:
+    """Return the command that shows more of the failure of a step: of the run that it had started, or of what it
+    printed, of which `lines` are the last if that is known."""
+    if step is None:
         return None
-    return f"flujoctl logs {state.run_id} --step {quote(state.failed_step)}"
+    if step.child is not None and _has_begun(step):
+        return f"flujoctl explain {step.child}"
+    if "log_file" not in state.environment or (lines is not None and not lines):
+        return None
+    return f"flujoctl logs {state.run_id} --step {quote(step.name)}"
+
+
+def failed_step_of(state: WorkflowState) -> StepState | None:
+    """Return the step in which a run failed."""
+    return state.steps.get(state.failed_step or "")
 
 
 def _has_begun(step: StepState) -> bool:

@@ -82,12 +82,14 @@ def shows_last_lines(session: Session) -> bool:
     return not session.quiet and session.output not in ("json", "jsonl")
 
 
-async def last_lines(runs: StoredRuns, state: WorkflowState) -> list[str]:
-    """Return what the step has printed last in which a run failed; nothing if that is not kept."""
-    if state.status is not RunStatus.FAILED or state.failed_step is None:
+async def last_lines(runs: StoredRuns, state: WorkflowState, step: str | None = None) -> list[str]:
+    """Return what a step has printed last, or else the one in which a run failed; nothing if that is not kept."""
+    if step is None and state.status is RunStatus.FAILED:
+        step = state.failed_step
+    if step is None:
         return []
     try:
-        part = await runs.read_log(state.run_id, step=state.failed_step, tail=LAST_LINES)
+        part = await runs.read_log(state.run_id, step=step, tail=LAST_LINES)
     except FlujoError:
         return []
     return [printable(line.text) for line in part.lines if line.step is not None]

@@ -10,7 +10,7 @@ import click
 from flujo.cli import text
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
-from flujo.cli.foreground import where_to_look
+from flujo.cli.foreground import failed_step_of, where_to_look
 from flujo.cli.hearing import last_lines, under_heading, where_it_failed
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
@@ -63,7 +63,7 @@ def _places(explanation: Explanation, state: WorkflowState) -> Iterator[str]:
 
 def _commands(explanation: Explanation, state: WorkflowState, lines: Sequence[str]) -> Iterator[str]:
     """Yield what helps: what shows more of a failure, then the signals that are waited for, then all the rest."""
-    if state.status is RunStatus.FAILED and (look := where_to_look(state, lines)) is not None:
+    if state.status is RunStatus.FAILED and (look := where_to_look(state, failed_step_of(state), lines)) is not None:
         yield look
     for reason in sorted(explanation.reasons, key=lambda reason: reason.why is not Why.SIGNAL):
         yield from reason.commands

@@ -17,12 +17,12 @@ from flujo.cli.output import emit, emit_run
 from flujo.cli.repetition import find_repetition
 from flujo.cli.session import Session, declare, is_terminal, run_async
 from flujo.cli.shared_workspaces import note_shared_workspace
-from flujo.kernel import RunStatus, StepState, StoredDefinition, SystemClock, WorkflowState
+from flujo.kernel import RunStatus, StepState, StoredDefinition, StoredRuns, SystemClock, WorkflowState
 from flujo.kernel.api import state_as_of
 from flujo.kernel.durations import format_instant
 from flujo.kernel.errors import StepNotFoundError, ways_on
 from flujo.kernel.programs import loop_of
-from flujo.kernel.state import ITEMS
+from flujo.kernel.state import ITEMS, StepStatus
 from flujo.kernel.transitions import summarize
 
 ITEMS_SHOWN = 20
@@ -58,12 +58,12 @@ def command(
         state = run_async(lambda: _read_at(session, run_id, seq))
         return _show_past(session, state, step_name, show_outputs)
 
-    async def read() -> tuple[WorkflowState, Surroundings]:
+    async def read() -> tuple[WorkflowState, Surroundings, str | None]:
         async with reading(session.target) as runs:
             state = await runs.inspect(await find_run(runs, run_id))
-            return state, await surroundings_of(runs, state)
+            return state, await surroundings_of(runs, state), await _where_to_look(runs, state, step_name)
 
-    state, around = run_async(read)
+    state, around, look = run_async(read)
     is_idle, now = state.unowned, SystemClock().now()
     if step_name is not None:
         _show_step(session, state, step_name, now)
@@ -72,8 +72,22 @@ def command(
         if show_outputs:
             _show_outputs(state)
         _warn(session, state)
+    if look is not None:
+        session.suggest(look)
     _suggest(session, state, is_idle)
     return 0
+
+
+async def _where_to_look(runs: StoredRuns, state: WorkflowState, step_name: str | None) -> str | None:
+    """Return the command that shows more of the failure of a run, or of the step that is shown."""
+    name = step_name or state.failed_step
+    step = state.steps.get(name or "")
+    if step is None or step.status is not StepStatus.FAILED:
+        return None
+    from flujo.cli.foreground import where_to_look  # what most looks at a run have no need of
+    from flujo.cli.hearing import last_lines
+
+    return where_to_look(state, step, await last_lines(runs, state, step.name))
 
 
 async def _read_at(session: Session, given: str, seq: int) -> WorkflowState:

@@ -17,12 +17,12 @@ from flujo.cli.display import NoDisplay, display_for
 from flujo.cli.event_text import event_line, event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
-from flujo.cli.foreground import signal_command
-from flujo.cli.hearing import hearing
+from flujo.cli.foreground import failed_step_of, signal_command, where_to_look
+from flujo.cli.hearing import hearing, last_lines
 from flujo.cli.inputs import parse_labels
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, is_terminal, run_async, say
-from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
+from flujo.kernel import Event, RunStatus, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import WatchQuery, result_of
 from flujo.kernel.errors import (
     CallTimeoutError,
@@ -163,10 +163,14 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
             state = await follower.until_rest(no_wait=no_wait)
     finally:
         display.close()
-    return await _conclude(session, state, is_unowned)
+    look = where_to_look(state, failed_step_of(state), await last_lines(runs, state))
+    return await _conclude(session, state, is_unowned, look)
 
 
-async def _conclude(session: Session, state: WorkflowState, is_unowned: Callable[[], Awaitable[bool]]) -> int:
+async def _conclude(
+    session: Session, state: WorkflowState, is_unowned: Callable[[], Awaitable[bool]], look: str | None
+) -> int:
+    """Tell how a run rests, and the command that shows more of its failure; returns the exit code."""
     run_id = state.run_id
     if state.status in LIVE:
         if await is_unowned():
@@ -178,5 +182,7 @@ async def _conclude(session: Session, state: WorkflowState, is_unowned: Callable
     except FlujoError as error:
         if not session.quiet:
             say(f"run {run_id} {state.status}")
+        if state.status is RunStatus.FAILED and look is not None:
+            session.suggest(look)
         return failures.exit_code(error)
     return 0

@@ -38,6 +38,8 @@ from .output_files import OutputFiles
 LAST_LINES = 10
 MOST_OF_A_LINE = 200
 """Characters of a line of a command that a failure shows."""
+MOST_OF_AN_END = 300
+"""Characters of each end of a long line of an output that a failure shows."""
 MAX_OUTPUT = 1024 * 1024
 """Bytes kept of each output, unless a step asks for more or less."""
 
@@ -86,7 +88,14 @@ def end_of(output: bytes) -> list[str]:
     """Return the last lines of an output. Where it was cut, the lines at the cut say so themselves: shown without the
     other, the rest of a secret in one would not be known for what it is (redaction.py)."""
     marked = CUT.sub(r"…\g<0>…", output.decode(errors="replace"))
-    return marked.rstrip().splitlines()[-LAST_LINES:]
+    return [_ends_of(line) for line in marked.rstrip().splitlines()[-LAST_LINES:]]
+
+
+def _ends_of(line: str) -> str:
+    """Return both ends of a line that is very long, as JSON and bars are: it would take the room of all the others."""
+    if len(line) <= 2 * MOST_OF_AN_END:
+        return line
+    return f"{line[:MOST_OF_AN_END]}…{line[-MOST_OF_AN_END:]}"
 
 
 _SUMMARY = re.compile(r"previous errors?\b|\b\d+ errors?\b|^\w*make(\[\d+\])?: \*\*\*", re.IGNORECASE)
