@@ -57,6 +57,7 @@ def _while_live(state: WorkflowState) -> Iterator[Fact]:
         if step is not None and step.status is StepStatus.WAITING and step.signal is not None:
             for signal in state.signals.get(step.signal, ()):
                 yield events.SignalSetAside(name, step.signal, signal.seq, "$", "no")
+    yield events.RunTakenOver("dead", "heir")
     yield events.SignalReceived("go", "null")
     yield events.ProgressReported(None, 1.0)
     yield events.CancelRequested()

@@ -29,6 +29,7 @@ from anyio.lowlevel import checkpoint
 from flujo.kernel.backend import (
     Capabilities,
     Change,
+    ClaimedRun,
     Commit,
     Due,
     EventRow,
@@ -227,10 +228,11 @@ class InMemoryBackend(StateBackend):
         owner = self._require_owner()
         run = self._require_run(run_id)
         self._require_idle(run.summary)
-        run.summary = run.summary._replace(owner=owner, token=run.summary.token + 1)
+        claimed = ClaimedRun.by(owner, run.summary)
+        run.summary = RunSummary._make(claimed)
         self._seen = -1  # the run may have come with requests, also for a wait that is under way
         self.store.wake()
-        return run.summary
+        return claimed
 
     async def claim_idle(
         self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
@@ -246,8 +248,8 @@ class InMemoryBackend(StateBackend):
             is_known = found.definition is not None or found.workflow in workflows
             is_idle = found.owner not in self.store.alive and owner in (None, found.owner)
             if found.status in statuses and is_known and is_idle:
-                run.summary = found._replace(owner=heir, token=found.token + 1)
-                claimed.append(run.summary)
+                claimed.append(ClaimedRun.by(heir, found))
+                run.summary = RunSummary._make(claimed[-1])
         if claimed:
             self._seen = -1
             self.store.wake()

@@ -53,6 +53,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "parent_run_id": "text?",
         "forked_from": "text?",
         "resume_count": "count",
+        "taken_over": "takeover?",
         "seq": "count",
         "created_at": "instant?",
         "started_at": "instant?",
@@ -103,6 +104,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     },
     "definition text": {"digest": "text", "workflow": "text", "version": "text?", "text": "text"},
     "wait": {"kind": "text", "step": "text", "until": "instant?", "signal": "text?", "child": "text?"},
+    "takeover": {"former_owner": "text", "at": "instant"},
     "difference": {"step": "text", "change": "text", "detail": "text"},
     "summary": {
         "run_id": "text",

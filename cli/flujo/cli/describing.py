@@ -97,6 +97,7 @@ def described(
     yield "duration", text.elapsed(state.started_at, end, now)
     yield "resumed", _times(state.resume_count)
     yield "owner", _owner(around.summary, state)
+    yield "taken over", "" if (last := state.taken_over) is None else f"from {last.former_owner}, {instant(last.at)}"
     yield "wakes", instant(around.summary.wake_at) if state.status in LIVE else ""
     yield "steps", _chosen(state)
     yield "labels", ", ".join(f"{name}={label}" for name, label in state.labels.items())

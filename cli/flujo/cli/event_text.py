@@ -33,6 +33,7 @@ def _event_line(event: Event, state: WorkflowState) -> str:
             | events.RunCompleted()
             | events.RunFailed()
             | events.RunCancelled()
+            | events.RunTakenOver()
             | events.CleanUpStarted()
         ):
             return _run_line(fact)
@@ -72,6 +73,7 @@ RunFact = (
     | events.RunCompleted
     | events.RunFailed
     | events.RunCancelled
+    | events.RunTakenOver
     | events.CleanUpStarted
 )
 RequestFact = events.CancelRequested | events.PauseRequested | events.SignalReceived
@@ -107,6 +109,8 @@ def _run_line(fact: RunFact) -> str:
             return f"run failed{where}: {fact.type}: {first_line(fact.message)}"
         case events.RunCancelled():
             return "run cancelled"
+        case events.RunTakenOver():
+            return f"run taken over: its owner {fact.former_owner} has died; it goes on at {fact.owner}"
         case events.CleanUpStarted():
             return f"run cleans up: it {'takes too long' if fact.reason == 'timeout' else 'is cancelled'}"
         case _:

@@ -65,6 +65,7 @@ type Event struct {
 	//	*Event_PauseRequested
 	//	*Event_CleanUpStarted
 	//	*Event_SignalSetAside
+	//	*Event_RunTakenOver
 	Fact          isEvent_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -342,6 +343,15 @@ func (x *Event) GetSignalSetAside() *SignalSetAside {
 	return nil
 }
 
+func (x *Event) GetRunTakenOver() *RunTakenOver {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_RunTakenOver); ok {
+			return x.RunTakenOver
+		}
+	}
+	return nil
+}
+
 type isEvent_Fact interface {
 	isEvent_Fact()
 }
@@ -461,6 +471,11 @@ type Event_SignalSetAside struct {
 	SignalSetAside *SignalSetAside `protobuf:"bytes,32,opt,name=signal_set_aside,json=signalSetAside,proto3,oneof"`
 }
 
+type Event_RunTakenOver struct {
+	// Its owner has died, and another one has become its owner.
+	RunTakenOver *RunTakenOver `protobuf:"bytes,33,opt,name=run_taken_over,json=runTakenOver,proto3,oneof"`
+}
+
 func (*Event_RunCreated) isEvent_Fact() {}
 
 func (*Event_RunResumed) isEvent_Fact() {}
@@ -506,6 +521,8 @@ func (*Event_PauseRequested) isEvent_Fact() {}
 func (*Event_CleanUpStarted) isEvent_Fact() {}
 
 func (*Event_SignalSetAside) isEvent_Fact() {}
+
+func (*Event_RunTakenOver) isEvent_Fact() {}
 
 // What a fact keeps of the request it records, so that a repeat of it is known.
 type RequestFingerprint struct {
@@ -1239,6 +1256,62 @@ func (x *CleanUpStarted) GetSteps() []string {
 	return nil
 }
 
+// The owner of the run has died without giving it up, and another kernel has become its owner. It comes together with the
+// first thing that the new owner records of the run, or when it gives the run up.
+type RunTakenOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kernel that has died. At most 1000 bytes.
+	FormerOwner string `protobuf:"bytes,1,opt,name=former_owner,json=formerOwner,proto3" json:"former_owner,omitempty"`
+	// The kernel that has the run from there. At most 1000 bytes.
+	Owner         string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunTakenOver) Reset() {
+	*x = RunTakenOver{}
+	mi := &file_flujo_v1_event_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunTakenOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunTakenOver) ProtoMessage() {}
+
+func (x *RunTakenOver) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_event_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunTakenOver.ProtoReflect.Descriptor instead.
+func (*RunTakenOver) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RunTakenOver) GetFormerOwner() string {
+	if x != nil {
+		return x.FormerOwner
+	}
+	return ""
+}
+
+func (x *RunTakenOver) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
 // An attempt may run its body. No body starts before this is durable.
 type StepStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1258,7 +1331,7 @@ type StepStarted struct {
 
 func (x *StepStarted) Reset() {
 	*x = StepStarted{}
-	mi := &file_flujo_v1_event_proto_msgTypes[10]
+	mi := &file_flujo_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1343,7 @@ func (x *StepStarted) String() string {
 func (*StepStarted) ProtoMessage() {}
 
 func (x *StepStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[10]
+	mi := &file_flujo_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1356,7 @@ func (x *StepStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepStarted.ProtoReflect.Descriptor instead.
 func (*StepStarted) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StepStarted) GetStep() string {
@@ -1348,7 +1421,7 @@ type StepWaiting struct {
 
 func (x *StepWaiting) Reset() {
 	*x = StepWaiting{}
-	mi := &file_flujo_v1_event_proto_msgTypes[11]
+	mi := &file_flujo_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1433,7 @@ func (x *StepWaiting) String() string {
 func (*StepWaiting) ProtoMessage() {}
 
 func (x *StepWaiting) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[11]
+	mi := &file_flujo_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1446,7 @@ func (x *StepWaiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepWaiting.ProtoReflect.Descriptor instead.
 func (*StepWaiting) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StepWaiting) GetStep() string {
@@ -1456,7 +1529,7 @@ type StepCompleted struct {
 
 func (x *StepCompleted) Reset() {
 	*x = StepCompleted{}
-	mi := &file_flujo_v1_event_proto_msgTypes[12]
+	mi := &file_flujo_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1541,7 @@ func (x *StepCompleted) String() string {
 func (*StepCompleted) ProtoMessage() {}
 
 func (x *StepCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[12]
+	mi := &file_flujo_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1554,7 @@ func (x *StepCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCompleted.ProtoReflect.Descriptor instead.
 func (*StepCompleted) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StepCompleted) GetStep() string {
@@ -1537,7 +1610,7 @@ type AttemptFailed struct {
 
 func (x *AttemptFailed) Reset() {
 	*x = AttemptFailed{}
-	mi := &file_flujo_v1_event_proto_msgTypes[13]
+	mi := &file_flujo_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1549,7 +1622,7 @@ func (x *AttemptFailed) String() string {
 func (*AttemptFailed) ProtoMessage() {}
 
 func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[13]
+	mi := &file_flujo_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1562,7 +1635,7 @@ func (x *AttemptFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttemptFailed.ProtoReflect.Descriptor instead.
 func (*AttemptFailed) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AttemptFailed) GetStep() string {
@@ -1642,7 +1715,7 @@ type StepFailed struct {
 
 func (x *StepFailed) Reset() {
 	*x = StepFailed{}
-	mi := &file_flujo_v1_event_proto_msgTypes[14]
+	mi := &file_flujo_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1727,7 @@ func (x *StepFailed) String() string {
 func (*StepFailed) ProtoMessage() {}
 
 func (x *StepFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[14]
+	mi := &file_flujo_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1740,7 @@ func (x *StepFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepFailed.ProtoReflect.Descriptor instead.
 func (*StepFailed) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StepFailed) GetStep() string {
@@ -1729,7 +1802,7 @@ type StepInterrupted struct {
 
 func (x *StepInterrupted) Reset() {
 	*x = StepInterrupted{}
-	mi := &file_flujo_v1_event_proto_msgTypes[15]
+	mi := &file_flujo_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1814,7 @@ func (x *StepInterrupted) String() string {
 func (*StepInterrupted) ProtoMessage() {}
 
 func (x *StepInterrupted) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[15]
+	mi := &file_flujo_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1827,7 @@ func (x *StepInterrupted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepInterrupted.ProtoReflect.Descriptor instead.
 func (*StepInterrupted) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *StepInterrupted) GetStep() string {
@@ -1796,7 +1869,7 @@ type StepCancelled struct {
 
 func (x *StepCancelled) Reset() {
 	*x = StepCancelled{}
-	mi := &file_flujo_v1_event_proto_msgTypes[16]
+	mi := &file_flujo_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1881,7 @@ func (x *StepCancelled) String() string {
 func (*StepCancelled) ProtoMessage() {}
 
 func (x *StepCancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[16]
+	mi := &file_flujo_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1894,7 @@ func (x *StepCancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepCancelled.ProtoReflect.Descriptor instead.
 func (*StepCancelled) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *StepCancelled) GetStep() string {
@@ -1855,7 +1928,7 @@ type StepSkipped struct {
 
 func (x *StepSkipped) Reset() {
 	*x = StepSkipped{}
-	mi := &file_flujo_v1_event_proto_msgTypes[17]
+	mi := &file_flujo_v1_event_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +1940,7 @@ func (x *StepSkipped) String() string {
 func (*StepSkipped) ProtoMessage() {}
 
 func (x *StepSkipped) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[17]
+	mi := &file_flujo_v1_event_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +1953,7 @@ func (x *StepSkipped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepSkipped.ProtoReflect.Descriptor instead.
 func (*StepSkipped) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StepSkipped) GetStep() string {
@@ -1956,7 +2029,7 @@ type StepOutputSet struct {
 
 func (x *StepOutputSet) Reset() {
 	*x = StepOutputSet{}
-	mi := &file_flujo_v1_event_proto_msgTypes[18]
+	mi := &file_flujo_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2041,7 @@ func (x *StepOutputSet) String() string {
 func (*StepOutputSet) ProtoMessage() {}
 
 func (x *StepOutputSet) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[18]
+	mi := &file_flujo_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2054,7 @@ func (x *StepOutputSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepOutputSet.ProtoReflect.Descriptor instead.
 func (*StepOutputSet) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StepOutputSet) GetStep() string {
@@ -2050,7 +2123,7 @@ type ValueRecorded struct {
 
 func (x *ValueRecorded) Reset() {
 	*x = ValueRecorded{}
-	mi := &file_flujo_v1_event_proto_msgTypes[19]
+	mi := &file_flujo_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2135,7 @@ func (x *ValueRecorded) String() string {
 func (*ValueRecorded) ProtoMessage() {}
 
 func (x *ValueRecorded) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[19]
+	mi := &file_flujo_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2148,7 @@ func (x *ValueRecorded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValueRecorded.ProtoReflect.Descriptor instead.
 func (*ValueRecorded) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ValueRecorded) GetStep() string {
@@ -2132,7 +2205,7 @@ type VariableSet struct {
 
 func (x *VariableSet) Reset() {
 	*x = VariableSet{}
-	mi := &file_flujo_v1_event_proto_msgTypes[20]
+	mi := &file_flujo_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2217,7 @@ func (x *VariableSet) String() string {
 func (*VariableSet) ProtoMessage() {}
 
 func (x *VariableSet) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[20]
+	mi := &file_flujo_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2230,7 @@ func (x *VariableSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VariableSet.ProtoReflect.Descriptor instead.
 func (*VariableSet) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VariableSet) GetName() string {
@@ -2235,7 +2308,7 @@ type ProgressReported struct {
 
 func (x *ProgressReported) Reset() {
 	*x = ProgressReported{}
-	mi := &file_flujo_v1_event_proto_msgTypes[21]
+	mi := &file_flujo_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2320,7 @@ func (x *ProgressReported) String() string {
 func (*ProgressReported) ProtoMessage() {}
 
 func (x *ProgressReported) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[21]
+	mi := &file_flujo_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2333,7 @@ func (x *ProgressReported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressReported.ProtoReflect.Descriptor instead.
 func (*ProgressReported) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ProgressReported) GetStep() string {
@@ -2316,7 +2389,7 @@ type PauseRequested struct {
 
 func (x *PauseRequested) Reset() {
 	*x = PauseRequested{}
-	mi := &file_flujo_v1_event_proto_msgTypes[22]
+	mi := &file_flujo_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2328,7 +2401,7 @@ func (x *PauseRequested) String() string {
 func (*PauseRequested) ProtoMessage() {}
 
 func (x *PauseRequested) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[22]
+	mi := &file_flujo_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2341,7 +2414,7 @@ func (x *PauseRequested) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequested.ProtoReflect.Descriptor instead.
 func (*PauseRequested) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PauseRequested) GetReason() string {
@@ -2392,7 +2465,7 @@ type SignalReceived struct {
 
 func (x *SignalReceived) Reset() {
 	*x = SignalReceived{}
-	mi := &file_flujo_v1_event_proto_msgTypes[23]
+	mi := &file_flujo_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2477,7 @@ func (x *SignalReceived) String() string {
 func (*SignalReceived) ProtoMessage() {}
 
 func (x *SignalReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[23]
+	mi := &file_flujo_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2490,7 @@ func (x *SignalReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalReceived.ProtoReflect.Descriptor instead.
 func (*SignalReceived) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SignalReceived) GetName() string {
@@ -2476,7 +2549,7 @@ type SignalSetAside struct {
 
 func (x *SignalSetAside) Reset() {
 	*x = SignalSetAside{}
-	mi := &file_flujo_v1_event_proto_msgTypes[24]
+	mi := &file_flujo_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2561,7 @@ func (x *SignalSetAside) String() string {
 func (*SignalSetAside) ProtoMessage() {}
 
 func (x *SignalSetAside) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_event_proto_msgTypes[24]
+	mi := &file_flujo_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2574,7 @@ func (x *SignalSetAside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSetAside.ProtoReflect.Descriptor instead.
 func (*SignalSetAside) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_flujo_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SignalSetAside) GetStep() string {
@@ -2550,7 +2623,7 @@ var File_flujo_v1_event_proto protoreflect.FileDescriptor
 
 const file_flujo_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x14flujo/v1/event.proto\x12\bflujo.v1\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\f\n" +
+	"\x14flujo/v1/event.proto\x12\bflujo.v1\x1a\x15flujo/v1/limits.proto\x1a\x16flujo/v1/payload.proto\x1a\x12flujo/v1/run.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfd\f\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x1b\n" +
@@ -2584,7 +2657,8 @@ const file_flujo_v1_event_proto_rawDesc = "" +
 	"\x11progress_reported\x18\x1d \x01(\v2\x1a.flujo.v1.ProgressReportedH\x00R\x10progressReported\x12C\n" +
 	"\x0fpause_requested\x18\x1e \x01(\v2\x18.flujo.v1.PauseRequestedH\x00R\x0epauseRequested\x12D\n" +
 	"\x10clean_up_started\x18\x1f \x01(\v2\x18.flujo.v1.CleanUpStartedH\x00R\x0ecleanUpStarted\x12D\n" +
-	"\x10signal_set_aside\x18  \x01(\v2\x18.flujo.v1.SignalSetAsideH\x00R\x0esignalSetAsideB\x06\n" +
+	"\x10signal_set_aside\x18  \x01(\v2\x18.flujo.v1.SignalSetAsideH\x00R\x0esignalSetAside\x12>\n" +
+	"\x0erun_taken_over\x18! \x01(\v2\x16.flujo.v1.RunTakenOverH\x00R\frunTakenOverB\x06\n" +
 	"\x04fact\"M\n" +
 	"\x12RequestFingerprint\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\xba\xe1\x18\x02\bdR\x02id\x12\x1f\n" +
@@ -2678,7 +2752,10 @@ const file_flujo_v1_event_proto_rawDesc = "" +
 	"\a_reason\"`\n" +
 	"\x0eCleanUpStarted\x12/\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x17.flujo.v1.CleanUpReasonR\x06reason\x12\x1d\n" +
-	"\x05steps\x18\x02 \x03(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x05steps\"\xb8\x01\n" +
+	"\x05steps\x18\x02 \x03(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x05steps\"Y\n" +
+	"\fRunTakenOver\x12*\n" +
+	"\fformer_owner\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xe8\aR\vformerOwner\x12\x1d\n" +
+	"\x05owner\x18\x02 \x01(\tB\a\xba\xe1\x18\x03\b\xe8\aR\x05owner\"\xb8\x01\n" +
 	"\vStepStarted\x12\x1b\n" +
 	"\x04step\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04step\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x1e\n" +
@@ -2842,7 +2919,7 @@ func file_flujo_v1_event_proto_rawDescGZIP() []byte {
 	return file_flujo_v1_event_proto_rawDescData
 }
 
-var file_flujo_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_flujo_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_flujo_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: flujo.v1.Event
 	(*RequestFingerprint)(nil),    // 1: flujo.v1.RequestFingerprint
@@ -2854,35 +2931,36 @@ var file_flujo_v1_event_proto_goTypes = []any{
 	(*CancelRequested)(nil),       // 7: flujo.v1.CancelRequested
 	(*RunCancelled)(nil),          // 8: flujo.v1.RunCancelled
 	(*CleanUpStarted)(nil),        // 9: flujo.v1.CleanUpStarted
-	(*StepStarted)(nil),           // 10: flujo.v1.StepStarted
-	(*StepWaiting)(nil),           // 11: flujo.v1.StepWaiting
-	(*StepCompleted)(nil),         // 12: flujo.v1.StepCompleted
-	(*AttemptFailed)(nil),         // 13: flujo.v1.AttemptFailed
-	(*StepFailed)(nil),            // 14: flujo.v1.StepFailed
-	(*StepInterrupted)(nil),       // 15: flujo.v1.StepInterrupted
-	(*StepCancelled)(nil),         // 16: flujo.v1.StepCancelled
-	(*StepSkipped)(nil),           // 17: flujo.v1.StepSkipped
-	(*StepOutputSet)(nil),         // 18: flujo.v1.StepOutputSet
-	(*ValueRecorded)(nil),         // 19: flujo.v1.ValueRecorded
-	(*VariableSet)(nil),           // 20: flujo.v1.VariableSet
-	(*ProgressReported)(nil),      // 21: flujo.v1.ProgressReported
-	(*PauseRequested)(nil),        // 22: flujo.v1.PauseRequested
-	(*SignalReceived)(nil),        // 23: flujo.v1.SignalReceived
-	(*SignalSetAside)(nil),        // 24: flujo.v1.SignalSetAside
-	nil,                           // 25: flujo.v1.RunCreated.LabelsEntry
-	nil,                           // 26: flujo.v1.ProgressReported.MetricsEntry
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*Payload)(nil),               // 28: flujo.v1.Payload
-	(*PlannedStep)(nil),           // 29: flujo.v1.PlannedStep
-	(*durationpb.Duration)(nil),   // 30: google.protobuf.Duration
-	(PauseReason)(0),              // 31: flujo.v1.PauseReason
-	(*StepDifference)(nil),        // 32: flujo.v1.StepDifference
-	(CleanUpReason)(0),            // 33: flujo.v1.CleanUpReason
-	(WaitKind)(0),                 // 34: flujo.v1.WaitKind
-	(StepKind)(0),                 // 35: flujo.v1.StepKind
+	(*RunTakenOver)(nil),          // 10: flujo.v1.RunTakenOver
+	(*StepStarted)(nil),           // 11: flujo.v1.StepStarted
+	(*StepWaiting)(nil),           // 12: flujo.v1.StepWaiting
+	(*StepCompleted)(nil),         // 13: flujo.v1.StepCompleted
+	(*AttemptFailed)(nil),         // 14: flujo.v1.AttemptFailed
+	(*StepFailed)(nil),            // 15: flujo.v1.StepFailed
+	(*StepInterrupted)(nil),       // 16: flujo.v1.StepInterrupted
+	(*StepCancelled)(nil),         // 17: flujo.v1.StepCancelled
+	(*StepSkipped)(nil),           // 18: flujo.v1.StepSkipped
+	(*StepOutputSet)(nil),         // 19: flujo.v1.StepOutputSet
+	(*ValueRecorded)(nil),         // 20: flujo.v1.ValueRecorded
+	(*VariableSet)(nil),           // 21: flujo.v1.VariableSet
+	(*ProgressReported)(nil),      // 22: flujo.v1.ProgressReported
+	(*PauseRequested)(nil),        // 23: flujo.v1.PauseRequested
+	(*SignalReceived)(nil),        // 24: flujo.v1.SignalReceived
+	(*SignalSetAside)(nil),        // 25: flujo.v1.SignalSetAside
+	nil,                           // 26: flujo.v1.RunCreated.LabelsEntry
+	nil,                           // 27: flujo.v1.ProgressReported.MetricsEntry
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
+	(*Payload)(nil),               // 29: flujo.v1.Payload
+	(*PlannedStep)(nil),           // 30: flujo.v1.PlannedStep
+	(*durationpb.Duration)(nil),   // 31: google.protobuf.Duration
+	(PauseReason)(0),              // 32: flujo.v1.PauseReason
+	(*StepDifference)(nil),        // 33: flujo.v1.StepDifference
+	(CleanUpReason)(0),            // 34: flujo.v1.CleanUpReason
+	(WaitKind)(0),                 // 35: flujo.v1.WaitKind
+	(StepKind)(0),                 // 36: flujo.v1.StepKind
 }
 var file_flujo_v1_event_proto_depIdxs = []int32{
-	27, // 0: flujo.v1.Event.at:type_name -> google.protobuf.Timestamp
+	28, // 0: flujo.v1.Event.at:type_name -> google.protobuf.Timestamp
 	2,  // 1: flujo.v1.Event.run_created:type_name -> flujo.v1.RunCreated
 	3,  // 2: flujo.v1.Event.run_resumed:type_name -> flujo.v1.RunResumed
 	4,  // 3: flujo.v1.Event.run_paused:type_name -> flujo.v1.RunPaused
@@ -2890,59 +2968,60 @@ var file_flujo_v1_event_proto_depIdxs = []int32{
 	6,  // 5: flujo.v1.Event.run_failed:type_name -> flujo.v1.RunFailed
 	7,  // 6: flujo.v1.Event.cancel_requested:type_name -> flujo.v1.CancelRequested
 	8,  // 7: flujo.v1.Event.run_cancelled:type_name -> flujo.v1.RunCancelled
-	10, // 8: flujo.v1.Event.step_started:type_name -> flujo.v1.StepStarted
-	11, // 9: flujo.v1.Event.step_waiting:type_name -> flujo.v1.StepWaiting
-	12, // 10: flujo.v1.Event.step_completed:type_name -> flujo.v1.StepCompleted
-	13, // 11: flujo.v1.Event.attempt_failed:type_name -> flujo.v1.AttemptFailed
-	14, // 12: flujo.v1.Event.step_failed:type_name -> flujo.v1.StepFailed
-	15, // 13: flujo.v1.Event.step_interrupted:type_name -> flujo.v1.StepInterrupted
-	16, // 14: flujo.v1.Event.step_cancelled:type_name -> flujo.v1.StepCancelled
-	17, // 15: flujo.v1.Event.step_skipped:type_name -> flujo.v1.StepSkipped
-	23, // 16: flujo.v1.Event.signal_received:type_name -> flujo.v1.SignalReceived
-	18, // 17: flujo.v1.Event.step_output_set:type_name -> flujo.v1.StepOutputSet
-	19, // 18: flujo.v1.Event.value_recorded:type_name -> flujo.v1.ValueRecorded
-	20, // 19: flujo.v1.Event.variable_set:type_name -> flujo.v1.VariableSet
-	21, // 20: flujo.v1.Event.progress_reported:type_name -> flujo.v1.ProgressReported
-	22, // 21: flujo.v1.Event.pause_requested:type_name -> flujo.v1.PauseRequested
+	11, // 8: flujo.v1.Event.step_started:type_name -> flujo.v1.StepStarted
+	12, // 9: flujo.v1.Event.step_waiting:type_name -> flujo.v1.StepWaiting
+	13, // 10: flujo.v1.Event.step_completed:type_name -> flujo.v1.StepCompleted
+	14, // 11: flujo.v1.Event.attempt_failed:type_name -> flujo.v1.AttemptFailed
+	15, // 12: flujo.v1.Event.step_failed:type_name -> flujo.v1.StepFailed
+	16, // 13: flujo.v1.Event.step_interrupted:type_name -> flujo.v1.StepInterrupted
+	17, // 14: flujo.v1.Event.step_cancelled:type_name -> flujo.v1.StepCancelled
+	18, // 15: flujo.v1.Event.step_skipped:type_name -> flujo.v1.StepSkipped
+	24, // 16: flujo.v1.Event.signal_received:type_name -> flujo.v1.SignalReceived
+	19, // 17: flujo.v1.Event.step_output_set:type_name -> flujo.v1.StepOutputSet
+	20, // 18: flujo.v1.Event.value_recorded:type_name -> flujo.v1.ValueRecorded
+	21, // 19: flujo.v1.Event.variable_set:type_name -> flujo.v1.VariableSet
+	22, // 20: flujo.v1.Event.progress_reported:type_name -> flujo.v1.ProgressReported
+	23, // 21: flujo.v1.Event.pause_requested:type_name -> flujo.v1.PauseRequested
 	9,  // 22: flujo.v1.Event.clean_up_started:type_name -> flujo.v1.CleanUpStarted
-	24, // 23: flujo.v1.Event.signal_set_aside:type_name -> flujo.v1.SignalSetAside
-	28, // 24: flujo.v1.RunCreated.inputs:type_name -> flujo.v1.Payload
-	29, // 25: flujo.v1.RunCreated.plan:type_name -> flujo.v1.PlannedStep
-	25, // 26: flujo.v1.RunCreated.labels:type_name -> flujo.v1.RunCreated.LabelsEntry
-	30, // 27: flujo.v1.RunCreated.timeout:type_name -> google.protobuf.Duration
-	28, // 28: flujo.v1.RunCreated.environment:type_name -> flujo.v1.Payload
-	1,  // 29: flujo.v1.RunCreated.request:type_name -> flujo.v1.RequestFingerprint
-	28, // 30: flujo.v1.RunResumed.inputs:type_name -> flujo.v1.Payload
-	29, // 31: flujo.v1.RunResumed.plan:type_name -> flujo.v1.PlannedStep
-	30, // 32: flujo.v1.RunResumed.timeout:type_name -> google.protobuf.Duration
-	1,  // 33: flujo.v1.RunResumed.request:type_name -> flujo.v1.RequestFingerprint
-	31, // 34: flujo.v1.RunPaused.reason:type_name -> flujo.v1.PauseReason
-	32, // 35: flujo.v1.RunPaused.differences:type_name -> flujo.v1.StepDifference
-	28, // 36: flujo.v1.RunCompleted.output:type_name -> flujo.v1.Payload
-	1,  // 37: flujo.v1.CancelRequested.request:type_name -> flujo.v1.RequestFingerprint
-	33, // 38: flujo.v1.CleanUpStarted.reason:type_name -> flujo.v1.CleanUpReason
-	34, // 39: flujo.v1.StepWaiting.kind:type_name -> flujo.v1.WaitKind
-	27, // 40: flujo.v1.StepWaiting.until:type_name -> google.protobuf.Timestamp
-	28, // 41: flujo.v1.StepCompleted.output:type_name -> flujo.v1.Payload
-	27, // 42: flujo.v1.AttemptFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
-	27, // 43: flujo.v1.StepInterrupted.last_alive_at:type_name -> google.protobuf.Timestamp
-	28, // 44: flujo.v1.StepSkipped.output:type_name -> flujo.v1.Payload
-	1,  // 45: flujo.v1.StepSkipped.request:type_name -> flujo.v1.RequestFingerprint
-	28, // 46: flujo.v1.StepOutputSet.output:type_name -> flujo.v1.Payload
-	1,  // 47: flujo.v1.StepOutputSet.request:type_name -> flujo.v1.RequestFingerprint
-	35, // 48: flujo.v1.ValueRecorded.kind:type_name -> flujo.v1.StepKind
-	28, // 49: flujo.v1.ValueRecorded.output:type_name -> flujo.v1.Payload
-	28, // 50: flujo.v1.VariableSet.value:type_name -> flujo.v1.Payload
-	1,  // 51: flujo.v1.VariableSet.request:type_name -> flujo.v1.RequestFingerprint
-	26, // 52: flujo.v1.ProgressReported.metrics:type_name -> flujo.v1.ProgressReported.MetricsEntry
-	1,  // 53: flujo.v1.PauseRequested.request:type_name -> flujo.v1.RequestFingerprint
-	28, // 54: flujo.v1.SignalReceived.payload:type_name -> flujo.v1.Payload
-	1,  // 55: flujo.v1.SignalReceived.request:type_name -> flujo.v1.RequestFingerprint
-	56, // [56:56] is the sub-list for method output_type
-	56, // [56:56] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	25, // 23: flujo.v1.Event.signal_set_aside:type_name -> flujo.v1.SignalSetAside
+	10, // 24: flujo.v1.Event.run_taken_over:type_name -> flujo.v1.RunTakenOver
+	29, // 25: flujo.v1.RunCreated.inputs:type_name -> flujo.v1.Payload
+	30, // 26: flujo.v1.RunCreated.plan:type_name -> flujo.v1.PlannedStep
+	26, // 27: flujo.v1.RunCreated.labels:type_name -> flujo.v1.RunCreated.LabelsEntry
+	31, // 28: flujo.v1.RunCreated.timeout:type_name -> google.protobuf.Duration
+	29, // 29: flujo.v1.RunCreated.environment:type_name -> flujo.v1.Payload
+	1,  // 30: flujo.v1.RunCreated.request:type_name -> flujo.v1.RequestFingerprint
+	29, // 31: flujo.v1.RunResumed.inputs:type_name -> flujo.v1.Payload
+	30, // 32: flujo.v1.RunResumed.plan:type_name -> flujo.v1.PlannedStep
+	31, // 33: flujo.v1.RunResumed.timeout:type_name -> google.protobuf.Duration
+	1,  // 34: flujo.v1.RunResumed.request:type_name -> flujo.v1.RequestFingerprint
+	32, // 35: flujo.v1.RunPaused.reason:type_name -> flujo.v1.PauseReason
+	33, // 36: flujo.v1.RunPaused.differences:type_name -> flujo.v1.StepDifference
+	29, // 37: flujo.v1.RunCompleted.output:type_name -> flujo.v1.Payload
+	1,  // 38: flujo.v1.CancelRequested.request:type_name -> flujo.v1.RequestFingerprint
+	34, // 39: flujo.v1.CleanUpStarted.reason:type_name -> flujo.v1.CleanUpReason
+	35, // 40: flujo.v1.StepWaiting.kind:type_name -> flujo.v1.WaitKind
+	28, // 41: flujo.v1.StepWaiting.until:type_name -> google.protobuf.Timestamp
+	29, // 42: flujo.v1.StepCompleted.output:type_name -> flujo.v1.Payload
+	28, // 43: flujo.v1.AttemptFailed.next_attempt_at:type_name -> google.protobuf.Timestamp
+	28, // 44: flujo.v1.StepInterrupted.last_alive_at:type_name -> google.protobuf.Timestamp
+	29, // 45: flujo.v1.StepSkipped.output:type_name -> flujo.v1.Payload
+	1,  // 46: flujo.v1.StepSkipped.request:type_name -> flujo.v1.RequestFingerprint
+	29, // 47: flujo.v1.StepOutputSet.output:type_name -> flujo.v1.Payload
+	1,  // 48: flujo.v1.StepOutputSet.request:type_name -> flujo.v1.RequestFingerprint
+	36, // 49: flujo.v1.ValueRecorded.kind:type_name -> flujo.v1.StepKind
+	29, // 50: flujo.v1.ValueRecorded.output:type_name -> flujo.v1.Payload
+	29, // 51: flujo.v1.VariableSet.value:type_name -> flujo.v1.Payload
+	1,  // 52: flujo.v1.VariableSet.request:type_name -> flujo.v1.RequestFingerprint
+	27, // 53: flujo.v1.ProgressReported.metrics:type_name -> flujo.v1.ProgressReported.MetricsEntry
+	1,  // 54: flujo.v1.PauseRequested.request:type_name -> flujo.v1.RequestFingerprint
+	29, // 55: flujo.v1.SignalReceived.payload:type_name -> flujo.v1.Payload
+	1,  // 56: flujo.v1.SignalReceived.request:type_name -> flujo.v1.RequestFingerprint
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_event_proto_init() }
@@ -2977,6 +3056,7 @@ func file_flujo_v1_event_proto_init() {
 		(*Event_PauseRequested)(nil),
 		(*Event_CleanUpStarted)(nil),
 		(*Event_SignalSetAside)(nil),
+		(*Event_RunTakenOver)(nil),
 	}
 	file_flujo_v1_event_proto_msgTypes[2].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
@@ -2985,25 +3065,25 @@ func file_flujo_v1_event_proto_init() {
 	file_flujo_v1_event_proto_msgTypes[6].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[7].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[8].OneofWrappers = []any{}
-	file_flujo_v1_event_proto_msgTypes[10].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[11].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[12].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[13].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[14].OneofWrappers = []any{}
-	file_flujo_v1_event_proto_msgTypes[17].OneofWrappers = []any{}
+	file_flujo_v1_event_proto_msgTypes[15].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[18].OneofWrappers = []any{}
-	file_flujo_v1_event_proto_msgTypes[20].OneofWrappers = []any{}
+	file_flujo_v1_event_proto_msgTypes[19].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[21].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[22].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[23].OneofWrappers = []any{}
 	file_flujo_v1_event_proto_msgTypes[24].OneofWrappers = []any{}
+	file_flujo_v1_event_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_event_proto_rawDesc), len(file_flujo_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -884,8 +884,10 @@ type RunDetails struct {
 	DifferencesOmitted uint32 `protobuf:"varint,30,opt,name=differences_omitted,json=differencesOmitted,proto3" json:"differences_omitted,omitempty"`
 	// How many further entries `cut_short` has: ReadPayload with PAYLOAD_PART_CUT_SHORT and `seq` of the run reads all.
 	CutShortOmitted uint32 `protobuf:"varint,31,opt,name=cut_short_omitted,json=cutShortOmitted,proto3" json:"cut_short_omitted,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The last time that the run was taken over from a kernel that had died; absent if it never was.
+	TakenOver     *TakenOver `protobuf:"bytes,32,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunDetails) Reset() {
@@ -1135,6 +1137,86 @@ func (x *RunDetails) GetCutShortOmitted() uint32 {
 	return 0
 }
 
+func (x *RunDetails) GetTakenOver() *TakenOver {
+	if x != nil {
+		return x.TakenOver
+	}
+	return nil
+}
+
+// A takeover of a run from an owner that has died.
+type TakenOver struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kernel that has died. At most 1000 bytes.
+	FormerOwner string `protobuf:"bytes,1,opt,name=former_owner,json=formerOwner,proto3" json:"former_owner,omitempty"`
+	// When the takeover was recorded.
+	At *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Number of its event.
+	Seq uint64 `protobuf:"varint,3,opt,name=seq,proto3" json:"seq,omitempty"`
+	// When the last event before it was recorded.
+	LastAliveAt   *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_alive_at,json=lastAliveAt,proto3" json:"last_alive_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakenOver) Reset() {
+	*x = TakenOver{}
+	mi := &file_flujo_v1_run_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakenOver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakenOver) ProtoMessage() {}
+
+func (x *TakenOver) ProtoReflect() protoreflect.Message {
+	mi := &file_flujo_v1_run_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakenOver.ProtoReflect.Descriptor instead.
+func (*TakenOver) Descriptor() ([]byte, []int) {
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TakenOver) GetFormerOwner() string {
+	if x != nil {
+		return x.FormerOwner
+	}
+	return ""
+}
+
+func (x *TakenOver) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *TakenOver) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *TakenOver) GetLastAliveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAliveAt
+	}
+	return nil
+}
+
 // One step of a run, in its newest generation.
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1197,7 +1279,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_flujo_v1_run_proto_msgTypes[2]
+	mi := &file_flujo_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1291,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[2]
+	mi := &file_flujo_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1304,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Step) GetName() string {
@@ -1426,7 +1508,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_flujo_v1_run_proto_msgTypes[3]
+	mi := &file_flujo_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1520,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[3]
+	mi := &file_flujo_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1533,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Report) GetDone() float64 {
@@ -1505,7 +1587,7 @@ type PlannedStep struct {
 
 func (x *PlannedStep) Reset() {
 	*x = PlannedStep{}
-	mi := &file_flujo_v1_run_proto_msgTypes[4]
+	mi := &file_flujo_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1599,7 @@ func (x *PlannedStep) String() string {
 func (*PlannedStep) ProtoMessage() {}
 
 func (x *PlannedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[4]
+	mi := &file_flujo_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1612,7 @@ func (x *PlannedStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedStep.ProtoReflect.Descriptor instead.
 func (*PlannedStep) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PlannedStep) GetName() string {
@@ -1569,7 +1651,7 @@ type StepDifference struct {
 
 func (x *StepDifference) Reset() {
 	*x = StepDifference{}
-	mi := &file_flujo_v1_run_proto_msgTypes[5]
+	mi := &file_flujo_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1663,7 @@ func (x *StepDifference) String() string {
 func (*StepDifference) ProtoMessage() {}
 
 func (x *StepDifference) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[5]
+	mi := &file_flujo_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1676,7 @@ func (x *StepDifference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StepDifference.ProtoReflect.Descriptor instead.
 func (*StepDifference) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StepDifference) GetStep() string {
@@ -1637,7 +1719,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_flujo_v1_run_proto_msgTypes[6]
+	mi := &file_flujo_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1649,7 +1731,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[6]
+	mi := &file_flujo_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1662,7 +1744,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Failure) GetType() string {
@@ -1719,7 +1801,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_flujo_v1_run_proto_msgTypes[7]
+	mi := &file_flujo_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1813,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[7]
+	mi := &file_flujo_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1826,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Wait) GetKind() WaitKind {
@@ -1804,7 +1886,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_flujo_v1_run_proto_msgTypes[8]
+	mi := &file_flujo_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1898,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_flujo_v1_run_proto_msgTypes[8]
+	mi := &file_flujo_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1911,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_flujo_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_flujo_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Progress) GetPercent() float64 {
@@ -1920,7 +2002,7 @@ const file_flujo_v1_run_proto_rawDesc = "" +
 	"\r_current_stepB\x0e\n" +
 	"\f_steps_totalB\x10\n" +
 	"\x0e_parent_run_idB\x14\n" +
-	"\x12_definition_digest\"\xdd\f\n" +
+	"\x12_definition_digest\"\x91\r\n" +
 	"\n" +
 	"RunDetails\x12)\n" +
 	"\x06inputs\x18\x01 \x01(\v2\x11.flujo.v1.PayloadR\x06inputs\x12)\n" +
@@ -1958,12 +2040,19 @@ const file_flujo_v1_run_proto_rawDesc = "" +
 	"\x14failed_steps_omitted\x18\x1c \x01(\rR\x12failedStepsOmitted\x12!\n" +
 	"\fplan_omitted\x18\x1d \x01(\rR\vplanOmitted\x12/\n" +
 	"\x13differences_omitted\x18\x1e \x01(\rR\x12differencesOmitted\x12*\n" +
-	"\x11cut_short_omitted\x18\x1f \x01(\rR\x0fcutShortOmittedB\x10\n" +
+	"\x11cut_short_omitted\x18\x1f \x01(\rR\x0fcutShortOmitted\x122\n" +
+	"\n" +
+	"taken_over\x18  \x01(\v2\x13.flujo.v1.TakenOverR\ttakenOverB\x10\n" +
 	"\x0e_paused_reasonB\x10\n" +
 	"\x0e_cancel_reasonB\x0e\n" +
 	"\f_forked_fromB\x0e\n" +
 	"\f_cleaning_upB\x0f\n" +
-	"\r_clean_up_seq\"\xe0\b\n" +
+	"\r_clean_up_seq\"\xb5\x01\n" +
+	"\tTakenOver\x12*\n" +
+	"\fformer_owner\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xe8\aR\vformerOwner\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x10\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12>\n" +
+	"\rlast_alive_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vlastAliveAt\"\xe0\b\n" +
 	"\x04Step\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xba\xe1\x18\x03\b\xa0\x1fR\x04name\x12&\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x12.flujo.v1.StepKindR\x04kind\x12,\n" +
@@ -2128,7 +2217,7 @@ func file_flujo_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_flujo_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_flujo_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_flujo_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_flujo_v1_run_proto_goTypes = []any{
 	(RunStatus)(0),                // 0: flujo.v1.RunStatus
 	(StepStatus)(0),               // 1: flujo.v1.StepStatus
@@ -2140,70 +2229,74 @@ var file_flujo_v1_run_proto_goTypes = []any{
 	(RunView)(0),                  // 7: flujo.v1.RunView
 	(*Run)(nil),                   // 8: flujo.v1.Run
 	(*RunDetails)(nil),            // 9: flujo.v1.RunDetails
-	(*Step)(nil),                  // 10: flujo.v1.Step
-	(*Report)(nil),                // 11: flujo.v1.Report
-	(*PlannedStep)(nil),           // 12: flujo.v1.PlannedStep
-	(*StepDifference)(nil),        // 13: flujo.v1.StepDifference
-	(*Failure)(nil),               // 14: flujo.v1.Failure
-	(*Wait)(nil),                  // 15: flujo.v1.Wait
-	(*Progress)(nil),              // 16: flujo.v1.Progress
-	nil,                           // 17: flujo.v1.Run.LabelsEntry
-	nil,                           // 18: flujo.v1.Report.MetricsEntry
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*Payload)(nil),               // 20: flujo.v1.Payload
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*TakenOver)(nil),             // 10: flujo.v1.TakenOver
+	(*Step)(nil),                  // 11: flujo.v1.Step
+	(*Report)(nil),                // 12: flujo.v1.Report
+	(*PlannedStep)(nil),           // 13: flujo.v1.PlannedStep
+	(*StepDifference)(nil),        // 14: flujo.v1.StepDifference
+	(*Failure)(nil),               // 15: flujo.v1.Failure
+	(*Wait)(nil),                  // 16: flujo.v1.Wait
+	(*Progress)(nil),              // 17: flujo.v1.Progress
+	nil,                           // 18: flujo.v1.Run.LabelsEntry
+	nil,                           // 19: flujo.v1.Report.MetricsEntry
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Payload)(nil),               // 21: flujo.v1.Payload
+	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
 }
 var file_flujo_v1_run_proto_depIdxs = []int32{
 	0,  // 0: flujo.v1.Run.status:type_name -> flujo.v1.RunStatus
-	17, // 1: flujo.v1.Run.labels:type_name -> flujo.v1.Run.LabelsEntry
-	19, // 2: flujo.v1.Run.created_at:type_name -> google.protobuf.Timestamp
-	19, // 3: flujo.v1.Run.started_at:type_name -> google.protobuf.Timestamp
-	19, // 4: flujo.v1.Run.updated_at:type_name -> google.protobuf.Timestamp
-	19, // 5: flujo.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
-	19, // 6: flujo.v1.Run.wake_at:type_name -> google.protobuf.Timestamp
-	14, // 7: flujo.v1.Run.error:type_name -> flujo.v1.Failure
+	18, // 1: flujo.v1.Run.labels:type_name -> flujo.v1.Run.LabelsEntry
+	20, // 2: flujo.v1.Run.created_at:type_name -> google.protobuf.Timestamp
+	20, // 3: flujo.v1.Run.started_at:type_name -> google.protobuf.Timestamp
+	20, // 4: flujo.v1.Run.updated_at:type_name -> google.protobuf.Timestamp
+	20, // 5: flujo.v1.Run.finished_at:type_name -> google.protobuf.Timestamp
+	20, // 6: flujo.v1.Run.wake_at:type_name -> google.protobuf.Timestamp
+	15, // 7: flujo.v1.Run.error:type_name -> flujo.v1.Failure
 	9,  // 8: flujo.v1.Run.details:type_name -> flujo.v1.RunDetails
-	20, // 9: flujo.v1.RunDetails.inputs:type_name -> flujo.v1.Payload
-	20, // 10: flujo.v1.RunDetails.output:type_name -> flujo.v1.Payload
-	10, // 11: flujo.v1.RunDetails.steps:type_name -> flujo.v1.Step
-	20, // 12: flujo.v1.RunDetails.variables:type_name -> flujo.v1.Payload
-	20, // 13: flujo.v1.RunDetails.environment:type_name -> flujo.v1.Payload
-	15, // 14: flujo.v1.RunDetails.waits:type_name -> flujo.v1.Wait
-	16, // 15: flujo.v1.RunDetails.progress:type_name -> flujo.v1.Progress
+	21, // 9: flujo.v1.RunDetails.inputs:type_name -> flujo.v1.Payload
+	21, // 10: flujo.v1.RunDetails.output:type_name -> flujo.v1.Payload
+	11, // 11: flujo.v1.RunDetails.steps:type_name -> flujo.v1.Step
+	21, // 12: flujo.v1.RunDetails.variables:type_name -> flujo.v1.Payload
+	21, // 13: flujo.v1.RunDetails.environment:type_name -> flujo.v1.Payload
+	16, // 14: flujo.v1.RunDetails.waits:type_name -> flujo.v1.Wait
+	17, // 15: flujo.v1.RunDetails.progress:type_name -> flujo.v1.Progress
 	4,  // 16: flujo.v1.RunDetails.paused_reason:type_name -> flujo.v1.PauseReason
-	19, // 17: flujo.v1.RunDetails.cancel_requested_at:type_name -> google.protobuf.Timestamp
-	19, // 18: flujo.v1.RunDetails.pause_requested_at:type_name -> google.protobuf.Timestamp
-	19, // 19: flujo.v1.RunDetails.resumed_at:type_name -> google.protobuf.Timestamp
-	21, // 20: flujo.v1.RunDetails.active:type_name -> google.protobuf.Duration
-	21, // 21: flujo.v1.RunDetails.timeout:type_name -> google.protobuf.Duration
-	12, // 22: flujo.v1.RunDetails.plan:type_name -> flujo.v1.PlannedStep
-	11, // 23: flujo.v1.RunDetails.report:type_name -> flujo.v1.Report
-	19, // 24: flujo.v1.RunDetails.active_since:type_name -> google.protobuf.Timestamp
-	13, // 25: flujo.v1.RunDetails.differences:type_name -> flujo.v1.StepDifference
-	21, // 26: flujo.v1.RunDetails.usual:type_name -> google.protobuf.Duration
+	20, // 17: flujo.v1.RunDetails.cancel_requested_at:type_name -> google.protobuf.Timestamp
+	20, // 18: flujo.v1.RunDetails.pause_requested_at:type_name -> google.protobuf.Timestamp
+	20, // 19: flujo.v1.RunDetails.resumed_at:type_name -> google.protobuf.Timestamp
+	22, // 20: flujo.v1.RunDetails.active:type_name -> google.protobuf.Duration
+	22, // 21: flujo.v1.RunDetails.timeout:type_name -> google.protobuf.Duration
+	13, // 22: flujo.v1.RunDetails.plan:type_name -> flujo.v1.PlannedStep
+	12, // 23: flujo.v1.RunDetails.report:type_name -> flujo.v1.Report
+	20, // 24: flujo.v1.RunDetails.active_since:type_name -> google.protobuf.Timestamp
+	14, // 25: flujo.v1.RunDetails.differences:type_name -> flujo.v1.StepDifference
+	22, // 26: flujo.v1.RunDetails.usual:type_name -> google.protobuf.Duration
 	6,  // 27: flujo.v1.RunDetails.cleaning_up:type_name -> flujo.v1.CleanUpReason
-	2,  // 28: flujo.v1.Step.kind:type_name -> flujo.v1.StepKind
-	1,  // 29: flujo.v1.Step.status:type_name -> flujo.v1.StepStatus
-	20, // 30: flujo.v1.Step.output:type_name -> flujo.v1.Payload
-	14, // 31: flujo.v1.Step.error:type_name -> flujo.v1.Failure
-	19, // 32: flujo.v1.Step.started_at:type_name -> google.protobuf.Timestamp
-	19, // 33: flujo.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
-	21, // 34: flujo.v1.Step.active:type_name -> google.protobuf.Duration
-	19, // 35: flujo.v1.Step.next_attempt_at:type_name -> google.protobuf.Timestamp
-	19, // 36: flujo.v1.Step.until:type_name -> google.protobuf.Timestamp
-	19, // 37: flujo.v1.Step.attempt_started_at:type_name -> google.protobuf.Timestamp
-	11, // 38: flujo.v1.Step.report:type_name -> flujo.v1.Report
-	18, // 39: flujo.v1.Report.metrics:type_name -> flujo.v1.Report.MetricsEntry
-	19, // 40: flujo.v1.Report.at:type_name -> google.protobuf.Timestamp
-	5,  // 41: flujo.v1.StepDifference.change:type_name -> flujo.v1.StepChange
-	3,  // 42: flujo.v1.Wait.kind:type_name -> flujo.v1.WaitKind
-	19, // 43: flujo.v1.Wait.until:type_name -> google.protobuf.Timestamp
-	21, // 44: flujo.v1.Progress.eta:type_name -> google.protobuf.Duration
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	10, // 28: flujo.v1.RunDetails.taken_over:type_name -> flujo.v1.TakenOver
+	20, // 29: flujo.v1.TakenOver.at:type_name -> google.protobuf.Timestamp
+	20, // 30: flujo.v1.TakenOver.last_alive_at:type_name -> google.protobuf.Timestamp
+	2,  // 31: flujo.v1.Step.kind:type_name -> flujo.v1.StepKind
+	1,  // 32: flujo.v1.Step.status:type_name -> flujo.v1.StepStatus
+	21, // 33: flujo.v1.Step.output:type_name -> flujo.v1.Payload
+	15, // 34: flujo.v1.Step.error:type_name -> flujo.v1.Failure
+	20, // 35: flujo.v1.Step.started_at:type_name -> google.protobuf.Timestamp
+	20, // 36: flujo.v1.Step.finished_at:type_name -> google.protobuf.Timestamp
+	22, // 37: flujo.v1.Step.active:type_name -> google.protobuf.Duration
+	20, // 38: flujo.v1.Step.next_attempt_at:type_name -> google.protobuf.Timestamp
+	20, // 39: flujo.v1.Step.until:type_name -> google.protobuf.Timestamp
+	20, // 40: flujo.v1.Step.attempt_started_at:type_name -> google.protobuf.Timestamp
+	12, // 41: flujo.v1.Step.report:type_name -> flujo.v1.Report
+	19, // 42: flujo.v1.Report.metrics:type_name -> flujo.v1.Report.MetricsEntry
+	20, // 43: flujo.v1.Report.at:type_name -> google.protobuf.Timestamp
+	5,  // 44: flujo.v1.StepDifference.change:type_name -> flujo.v1.StepChange
+	3,  // 45: flujo.v1.Wait.kind:type_name -> flujo.v1.WaitKind
+	20, // 46: flujo.v1.Wait.until:type_name -> google.protobuf.Timestamp
+	22, // 47: flujo.v1.Progress.eta:type_name -> google.protobuf.Duration
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_flujo_v1_run_proto_init() }
@@ -2215,18 +2308,18 @@ func file_flujo_v1_run_proto_init() {
 	file_flujo_v1_payload_proto_init()
 	file_flujo_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
 	file_flujo_v1_run_proto_msgTypes[1].OneofWrappers = []any{}
-	file_flujo_v1_run_proto_msgTypes[2].OneofWrappers = []any{}
 	file_flujo_v1_run_proto_msgTypes[3].OneofWrappers = []any{}
-	file_flujo_v1_run_proto_msgTypes[6].OneofWrappers = []any{}
+	file_flujo_v1_run_proto_msgTypes[4].OneofWrappers = []any{}
 	file_flujo_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
 	file_flujo_v1_run_proto_msgTypes[8].OneofWrappers = []any{}
+	file_flujo_v1_run_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_flujo_v1_run_proto_rawDesc), len(file_flujo_v1_run_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

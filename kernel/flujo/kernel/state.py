@@ -18,6 +18,7 @@ from .journal.state import (
     Signal,
     StepState,
     StepStatus,
+    TakenOver,
     Usage,
     WorkflowState,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Signal",
     "StepState",
     "StepStatus",
+    "TakenOver",
     "Usage",
     "WorkflowState",
     "loop_of",

@@ -55,6 +55,7 @@ class Event(_message.Message):
     PAUSE_REQUESTED_FIELD_NUMBER: _builtins.int
     CLEAN_UP_STARTED_FIELD_NUMBER: _builtins.int
     SIGNAL_SET_ASIDE_FIELD_NUMBER: _builtins.int
+    RUN_TAKEN_OVER_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """1, 2, 3 … in its run, without gaps."""
     type: _builtins.str
@@ -161,6 +162,10 @@ class Event(_message.Message):
     def signal_set_aside(self) -> Global___SignalSetAside:
         """A wait cannot read a signal, and waits on."""
 
+    @_builtins.property
+    def run_taken_over(self) -> Global___RunTakenOver:
+        """Its owner has died, and another one has become its owner."""
+
     def __init__(
         self,
         *,
@@ -191,12 +196,13 @@ class Event(_message.Message):
         pause_requested: Global___PauseRequested | None = ...,
         clean_up_started: Global___CleanUpStarted | None = ...,
         signal_set_aside: Global___SignalSetAside | None = ...,
+        run_taken_over: Global___RunTakenOver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_taken_over", b"run_taken_over", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "cut", b"cut", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "seq", b"seq", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "attempt_failed", b"attempt_failed", "cancel_requested", b"cancel_requested", "clean_up_started", b"clean_up_started", "cut", b"cut", "fact", b"fact", "pause_requested", b"pause_requested", "progress_reported", b"progress_reported", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_created", b"run_created", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_taken_over", b"run_taken_over", "seq", b"seq", "signal_received", b"signal_received", "signal_set_aside", b"signal_set_aside", "step_cancelled", b"step_cancelled", "step_completed", b"step_completed", "step_failed", b"step_failed", "step_interrupted", b"step_interrupted", "step_output_set", b"step_output_set", "step_skipped", b"step_skipped", "step_started", b"step_started", "step_waiting", b"step_waiting", "type", b"type", "value_recorded", b"value_recorded", "variable_set", b"variable_set"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started", "signal_set_aside"]  # noqa: Y015
+    _WhichOneofReturnType_fact: _TypeAlias = _typing.Literal["run_created", "run_resumed", "run_paused", "run_completed", "run_failed", "cancel_requested", "run_cancelled", "step_started", "step_waiting", "step_completed", "attempt_failed", "step_failed", "step_interrupted", "step_cancelled", "step_skipped", "signal_received", "step_output_set", "value_recorded", "variable_set", "progress_reported", "pause_requested", "clean_up_started", "signal_set_aside", "run_taken_over"]  # noqa: Y015
     _WhichOneofArgType_fact: _TypeAlias = _typing.Literal["fact", b"fact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_fact) -> _WhichOneofReturnType_fact | None: ...
 
@@ -668,6 +674,34 @@ class CleanUpStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CleanUpStarted: _TypeAlias = CleanUpStarted  # noqa: Y015
+
+@_typing.final
+class RunTakenOver(_message.Message):
+    """The owner of the run has died without giving it up, and another kernel has become its owner. It comes together with the
+    first thing that the new owner records of the run, or when it gives the run up.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMER_OWNER_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    former_owner: _builtins.str
+    """The kernel that has died. At most 1000 bytes."""
+    owner: _builtins.str
+    """The kernel that has the run from there. At most 1000 bytes."""
+    def __init__(
+        self,
+        *,
+        former_owner: _builtins.str = ...,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former_owner", b"former_owner", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunTakenOver: _TypeAlias = RunTakenOver  # noqa: Y015
 
 @_typing.final
 class StepStarted(_message.Message):

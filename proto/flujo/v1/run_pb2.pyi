@@ -540,6 +540,7 @@ class RunDetails(_message.Message):
     PLAN_OMITTED_FIELD_NUMBER: _builtins.int
     DIFFERENCES_OMITTED_FIELD_NUMBER: _builtins.int
     CUT_SHORT_OMITTED_FIELD_NUMBER: _builtins.int
+    TAKEN_OVER_FIELD_NUMBER: _builtins.int
     steps_omitted: _builtins.int
     """How many further steps there are."""
     paused_reason: Global___PauseReason.ValueType
@@ -646,6 +647,10 @@ class RunDetails(_message.Message):
     def cut_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The steps that had no outcome then. The first of them. At most 4000 bytes each."""
 
+    @_builtins.property
+    def taken_over(self) -> Global___TakenOver:
+        """The last time that the run was taken over from a kernel that had died; absent if it never was."""
+
     def __init__(
         self,
         *,
@@ -680,10 +685,11 @@ class RunDetails(_message.Message):
         plan_omitted: _builtins.int = ...,
         differences_omitted: _builtins.int = ...,
         cut_short_omitted: _builtins.int = ...,
+        taken_over: Global___TakenOver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "environment", b"environment", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "taken_over", b"taken_over", "timeout", b"timeout", "usual", b"usual", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "cut_short", b"cut_short", "cut_short_omitted", b"cut_short_omitted", "differences", b"differences", "differences_omitted", b"differences_omitted", "environment", b"environment", "failed_steps", b"failed_steps", "failed_steps_omitted", b"failed_steps_omitted", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "plan_omitted", b"plan_omitted", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits", "waits_omitted", b"waits_omitted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason", "_clean_up_seq", b"_clean_up_seq", "_cleaning_up", b"_cleaning_up", "_forked_from", b"_forked_from", "_paused_reason", b"_paused_reason", "active", b"active", "active_since", b"active_since", "cancel_reason", b"cancel_reason", "cancel_requested_at", b"cancel_requested_at", "changes_accepted", b"changes_accepted", "clean_up_seq", b"clean_up_seq", "cleaning_up", b"cleaning_up", "cut_short", b"cut_short", "cut_short_omitted", b"cut_short_omitted", "differences", b"differences", "differences_omitted", b"differences_omitted", "environment", b"environment", "failed_steps", b"failed_steps", "failed_steps_omitted", b"failed_steps_omitted", "forked_from", b"forked_from", "inputs", b"inputs", "output", b"output", "pause_requested_at", b"pause_requested_at", "paused_reason", b"paused_reason", "plan", b"plan", "plan_omitted", b"plan_omitted", "progress", b"progress", "report", b"report", "resumed_at", b"resumed_at", "steps", b"steps", "steps_omitted", b"steps_omitted", "taken_over", b"taken_over", "timeout", b"timeout", "usual", b"usual", "variables", b"variables", "waits", b"waits", "waits_omitted", b"waits_omitted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cancel_reason: _TypeAlias = _typing.Literal["cancel_reason"]  # noqa: Y015
     _WhichOneofArgType__cancel_reason: _TypeAlias = _typing.Literal["_cancel_reason", b"_cancel_reason"]  # noqa: Y015
@@ -707,6 +713,44 @@ class RunDetails(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__paused_reason) -> _WhichOneofReturnType__paused_reason | None: ...
 
 Global___RunDetails: _TypeAlias = RunDetails  # noqa: Y015
+
+@_typing.final
+class TakenOver(_message.Message):
+    """A takeover of a run from an owner that has died."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORMER_OWNER_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    LAST_ALIVE_AT_FIELD_NUMBER: _builtins.int
+    former_owner: _builtins.str
+    """The kernel that has died. At most 1000 bytes."""
+    seq: _builtins.int
+    """Number of its event."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When the takeover was recorded."""
+
+    @_builtins.property
+    def last_alive_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last event before it was recorded."""
+
+    def __init__(
+        self,
+        *,
+        former_owner: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        seq: _builtins.int = ...,
+        last_alive_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "last_alive_at", b"last_alive_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "former_owner", b"former_owner", "last_alive_at", b"last_alive_at", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakenOver: _TypeAlias = TakenOver  # noqa: Y015
 
 @_typing.final
 class Step(_message.Message):

@@ -34,6 +34,7 @@ SAMPLES: dict[str, Any] = {
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1"),
     "cancel_requested": events.CancelRequested("enough", "ann", REQUEST),
     "run_cancelled": events.RunCancelled("enough"),
+    "run_taken_over": events.RunTakenOver("host-12-0a1b2c3d", "host-13-4e5f6a7b"),
     "clean_up_started": events.CleanUpStarted("timeout", ["a", "b"]),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
     "step_waiting": events.StepWaiting("a", "signal", 2, 1_767_225_600_000_000, "go", "r.a", 1, 3),
@@ -211,7 +212,14 @@ def test_an_earlier_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch
     assert decode(EventRow(1, 1, "step_cancelled", 3, '{"step":"a"}', None)).fact == events.StepCancelled("a")
 
 
-GOLDEN_NAMES = ["format-1", "format-1-more-kinds", "format-1-clean-up", "format-1-signals", "format-1-redacted"]
+GOLDEN_NAMES = [
+    "format-1",
+    "format-1-more-kinds",
+    "format-1-clean-up",
+    "format-1-signals",
+    "format-1-redacted",
+    "format-1-taken-over",
+]
 """Journals that some release wrote, in `golden/journal-NAME.jsonl`, and what they add up to, in `state-NAME.json`."""
 
 golden = pytest.mark.parametrize("name", GOLDEN_NAMES)

@@ -47,6 +47,7 @@ FULL: dict[str, Any] = {
     "run_failed": events.RunFailed("ValueError", "no", "a", 2, ["a", "b"], "line 1\nline 2"),
     "cancel_requested": events.CancelRequested("enough", "ann", REQUEST, "ci"),
     "run_cancelled": events.RunCancelled("enough"),
+    "run_taken_over": events.RunTakenOver("host-12-0a1b2c3d", "host-13-4e5f6a7b"),
     "clean_up_started": events.CleanUpStarted("timeout", ["a", "b"]),
     "step_started": events.StepStarted("a", 2, 3, 5, "digest"),
     "step_waiting": events.StepWaiting("a", "signal", 2, INSTANT, "go", "child", 3, 4, True),

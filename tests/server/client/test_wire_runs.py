@@ -28,7 +28,7 @@ from flujo.kernel import events, transitions
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.events import EventRow
-from flujo.kernel.state import LIVE, Failure, Progress, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.state import LIVE, Failure, Progress, RunStatus, StepState, StepStatus, TakenOver, WorkflowState
 from flujo.v1 import run_pb2
 
 GOLDEN = Path(__file__).parents[2] / "kernel" / "golden" / "journal-format-1.jsonl"
@@ -212,6 +212,7 @@ def test_every_field_of_a_state_arrives() -> None:
         parent_run_id="parent",
         forked_from="origin",
         resume_count=1,
+        taken_over=TakenOver("host-12-0a1b2c3d", INSTANT + 8, 15, INSTANT + 3),
         seq=17,
         created_at=INSTANT + 2,
         started_at=INSTANT + 3,

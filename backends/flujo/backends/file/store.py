@@ -29,6 +29,7 @@ from flujo.kernel.backend import (
     READ_BYTES,
     WORKFLOW_KEYS,
     Change,
+    ClaimedRun,
     Commit,
     Due,
     EventRow,
@@ -173,9 +174,9 @@ class Store:
         require_idle(entry.summary)
         if self._view.up_to_date(entry) is not entry:
             entry = self._view.sound_entry_of(run_id)
-        summary = entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1)
+        summary = ClaimedRun.by(self._view.owner, entry.summary)
         self._view.begin_change([entry.folder])
-        done = self._writer.extend([Extension.of(entry, summary)])
+        done = self._writer.extend([Extension.of(entry, RunSummary._make(summary))])
         with self._view.mutex:
             self._forget_leftovers(entry)
         self._view.publish(done)
@@ -183,14 +184,15 @@ class Store:
 
     def claim_idle(
         self, wanted: RunFilter, workflows: Collection[str], limit: int, is_alive: Callable[[str], bool]
-    ) -> builtins.list[RunSummary]:
+    ) -> Sequence[RunSummary]:
         """Make this kernel the owner of runs whose owner is gone, oldest first."""
         with self._view.mutex:
             found = self._claimable(wanted, workflows, limit, is_alive)
-        claimed = [entry.summary._replace(owner=self._view.owner, token=entry.summary.token + 1) for entry in found]
+        claimed = [ClaimedRun.by(self._view.owner, entry.summary) for entry in found]
         if found:
             self._view.begin_change([entry.folder for entry in found])
-            done = self._writer.extend([Extension.of(*each) for each in zip(found, claimed, strict=True)])
+            changes = zip(found, map(RunSummary._make, claimed), strict=True)
+            done = self._writer.extend([Extension.of(*each) for each in changes])
             with self._view.mutex:
                 for entry in found:
                     self._forget_leftovers(entry)

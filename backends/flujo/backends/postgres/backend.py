@@ -29,6 +29,7 @@ from flujo.kernel.backend import (
     WORKFLOW_KEYS,
     Capabilities,
     Change,
+    ClaimedRun,
     Commit,
     Due,
     EventRow,
@@ -270,12 +271,13 @@ class PostgresBackend(StateBackend):
         found = await connection.fetch(queries.CLAIM, run_id, owner)
         if not found and seen.owner != owner:
             # An earlier try may have claimed it, and its answer was lost.
+            asked = ClaimedRun.by(owner, seen)
             found = [
-                row
+                (seen.owner, *row)
                 for row in await connection.fetch(queries.FIND, run_id)
-                if rows.summary_of(row)[:8] == seen._replace(owner=owner, token=seen.token + 1)[:8]
+                if rows.summary_of(row)[:8] == asked[:8]
             ]
-        return rows.summary_of(found[0]) if found else None
+        return rows.claimed(found[0]) if found else None
 
     async def _beats(self, kernel: str) -> bool:
         found = await self._read(lambda connection: connection.fetch(queries.IS_BEATING, kernel))
@@ -287,10 +289,10 @@ class PostgresBackend(StateBackend):
         heir = self._require_owner()
         asked = [str(status) for status in statuses]
 
-        async def claim(connection: Connection) -> list[RunSummary]:
+        async def claim(connection: Connection) -> Sequence[RunSummary]:
             gone = [name for (name,) in await connection.fetch(queries.OWNERS_GONE) if owner in (None, name)]
             values: tuple[Any, ...] = (heir, asked, list(workflows), limit, gone, owner is None, [], [])
-            return rows.sound(await connection.fetch(queries.claim_idle(asked), *values))
+            return rows.soundly_claimed(await connection.fetch(queries.claim_idle(asked), *values))
 
         return await self._claim_some(claim)
 
@@ -315,7 +317,7 @@ class PostgresBackend(StateBackend):
             if size <= 0:
                 return []
             sql = queries.claim_idle(asked)
-            return rows.sound(await connection.fetch(sql, *values[:3], size, *values[4:]))
+            return rows.soundly_claimed(await connection.fetch(sql, *values[:3], size, *values[4:]))
 
         return await self._claim_some(claim)
 

@@ -40,9 +40,10 @@ FIND = f"SELECT {SUMMARY} FROM @.runs r WHERE r.run_id = $1"
 # -- owning -------------------------------------------------------------------------------------------------------
 
 CLAIM = f"""
+WITH found AS MATERIALIZED (SELECT run, owner AS former FROM @.runs WHERE run_id = $1 FOR UPDATE)
 UPDATE @.runs r SET owner = $2, token = token + 1, rest_at = NULL,
     moved_at = CASE WHEN r.status <> 'running' THEN r.updated_at END
-WHERE r.run_id = $1 AND NOT {HAS_OWNER} RETURNING {SUMMARY}"""
+FROM found WHERE r.run = found.run AND NOT {HAS_OWNER} RETURNING found.former, {SUMMARY}"""
 
 RELEASE = """
 UPDATE @.runs r SET owner = NULL, moved_at = updated_at, rest_at = coalesce(finished_at, updated_at)
@@ -111,14 +112,15 @@ def claim_idle(statuses: Sequence[str]) -> str:
     bounds = "ORDER BY created_at, run_id LIMIT $4 FOR UPDATE SKIP LOCKED"
     return f"""
 WITH free AS MATERIALIZED (
-    SELECT run, created_at, run_id FROM @.runs q WHERE $6::bool AND owner IS NULL AND {fits} {bounds}),
+    SELECT run, owner, created_at, run_id FROM @.runs q WHERE $6::bool AND owner IS NULL AND {fits} {bounds}),
 left_behind AS MATERIALIZED (
-    SELECT run, created_at, run_id FROM @.runs q WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
+    SELECT run, owner, created_at, run_id FROM @.runs q WHERE owner = ANY($5::text[]) AND {fits} {bounds}),
 idle AS MATERIALIZED (
-    SELECT run FROM (SELECT * FROM free UNION ALL SELECT * FROM left_behind) AS f ORDER BY created_at, run_id LIMIT $4)
+    SELECT run, owner FROM (SELECT * FROM free UNION ALL SELECT * FROM left_behind) AS f
+    ORDER BY created_at, run_id LIMIT $4)
 UPDATE @.runs r SET owner = $1, token = token + 1, rest_at = NULL,
     moved_at = CASE WHEN r.status <> 'running' THEN r.updated_at END
-FROM idle WHERE r.run = idle.run RETURNING {SUMMARY}"""
+FROM idle WHERE r.run = idle.run RETURNING idle.owner, {SUMMARY}"""
 
 
 DUE = f"""

@@ -11,7 +11,16 @@ from typing import Any
 
 from flujo.backends import row_checksums, row_damage
 from flujo.backends.payloads import digest_of
-from flujo.kernel.backend import FIXED_COLUMNS, Change, EventRow, Posted, Request, RunSummary, StoredDefinition
+from flujo.kernel.backend import (
+    FIXED_COLUMNS,
+    Change,
+    ClaimedRun,
+    EventRow,
+    Posted,
+    Request,
+    RunSummary,
+    StoredDefinition,
+)
 from flujo.kernel.errors import CorruptStoreError
 from flujo.kernel.state import RunStatus
 
@@ -95,6 +104,16 @@ def summary_of(row: Sequence[Any]) -> RunSummary:
     if problem is not None:
         raise Damaged(problem)
     return summary
+
+
+def claimed(row: Sequence[Any]) -> ClaimedRun:
+    """Return the run in a row of its former owner and SUMMARY; raises Damaged."""
+    return ClaimedRun.of(summary_of(row[1:]), row[0])
+
+
+def soundly_claimed(rows: Sequence[Sequence[Any]]) -> list[ClaimedRun]:
+    """Return the runs in such rows without those that are damaged."""
+    return row_damage.sound(claimed, rows, Damaged, logger)
 
 
 def sound(rows: Sequence[Sequence[Any]]) -> list[RunSummary]:

@@ -29,6 +29,7 @@ from flujo.backends.urls import Durability, parse
 from flujo.kernel.backend import (
     Capabilities,
     Change,
+    ClaimedRun,
     Commit,
     Due,
     EventRow,
@@ -308,7 +309,7 @@ class SQLiteBackend(StateBackend):
         def claim(connection: sqlite3.Connection) -> RunSummary:
             run, summary = self._find(run_id, connection)
             self._require_idle(summary)
-            claimed = summary._replace(owner=owner, token=summary.token + 1)
+            claimed = ClaimedRun.by(owner, summary)
             connection.execute(*queries.change_owner(run, claimed))
             return claimed
 
@@ -324,7 +325,7 @@ class SQLiteBackend(StateBackend):
         def claim(connection: sqlite3.Connection) -> list[RunSummary]:
             idle = partial(queries.idle_runs, self._kernels.live_owners(), statuses, workflows, owner=owner)
             found = queries.sound_idle_runs(idle, limit, connection)
-            claimed = [(run, summary._replace(owner=heir, token=summary.token + 1)) for run, summary in found]
+            claimed = [(run, ClaimedRun.by(heir, summary)) for run, summary in found]
             for run, summary in claimed:
                 connection.execute(*queries.change_owner(run, summary))
             return [summary for _, summary in claimed]

@@ -308,6 +308,25 @@ pub struct RunDetails {
     /// How many further entries `cut_short` has: ReadPayload with PAYLOAD_PART_CUT_SHORT and `seq` of the run reads all.
     #[prost(uint32, tag = "31")]
     pub cut_short_omitted: u32,
+    /// The last time that the run was taken over from a kernel that had died; absent if it never was.
+    #[prost(message, optional, tag = "32")]
+    pub taken_over: ::core::option::Option<TakenOver>,
+}
+/// A takeover of a run from an owner that has died.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakenOver {
+    /// The kernel that has died. At most 1000 bytes.
+    #[prost(string, tag = "1")]
+    pub former_owner: ::prost::alloc::string::String,
+    /// When the takeover was recorded.
+    #[prost(message, optional, tag = "2")]
+    pub at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Number of its event.
+    #[prost(uint64, tag = "3")]
+    pub seq: u64,
+    /// When the last event before it was recorded.
+    #[prost(message, optional, tag = "4")]
+    pub last_alive_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// One step of a run, in its newest generation.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -895,7 +914,7 @@ pub struct Event {
     /// The fact. A client that finds none of these set was built for an older contract: it should skip the event.
     #[prost(
         oneof = "event::Fact",
-        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32"
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33"
     )]
     pub fact: ::core::option::Option<event::Fact>,
 }
@@ -973,6 +992,9 @@ pub mod event {
         /// A wait cannot read a signal, and waits on.
         #[prost(message, tag = "32")]
         SignalSetAside(super::SignalSetAside),
+        /// Its owner has died, and another one has become its owner.
+        #[prost(message, tag = "33")]
+        RunTakenOver(super::RunTakenOver),
     }
 }
 /// What a fact keeps of the request it records, so that a repeat of it is known.
@@ -1148,6 +1170,17 @@ pub struct CleanUpStarted {
     /// Keys of the steps that were cut short. At most 4000 bytes each.
     #[prost(string, repeated, tag = "2")]
     pub steps: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The owner of the run has died without giving it up, and another kernel has become its owner. It comes together with the
+/// first thing that the new owner records of the run, or when it gives the run up.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunTakenOver {
+    /// The kernel that has died. At most 1000 bytes.
+    #[prost(string, tag = "1")]
+    pub former_owner: ::prost::alloc::string::String,
+    /// The kernel that has the run from there. At most 1000 bytes.
+    #[prost(string, tag = "2")]
+    pub owner: ::prost::alloc::string::String,
 }
 /// An attempt may run its body. No body starts before this is durable.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -58,12 +58,19 @@ def after_failure(
     return events.StepFailed(step.name, step.attempt, failure.type, failure.message, details=failure.details)
 
 
-def at_recovery(state: WorkflowState, max_interruptions: int, *, cleans_up: bool = False) -> list[Fact]:
-    """Return what a new owner records before the program runs again: attempts that died with the old one, a cancel
-    carried out, or a pause when one step has now outlived `max_interruptions` owners. With `cleans_up` the workflow has
-    clean-ups: they begin, or go on, before a cancel is carried out."""
-    died = at_takeover(state)
-    outlived = [fact for fact in died if state.steps[fact.step].interruptions + 1 >= max_interruptions]
+def at_recovery(
+    state: WorkflowState,
+    max_interruptions: int,
+    takeover: events.RunTakenOver | None = None,
+    *,
+    cleans_up: bool = False,
+) -> list[Fact]:
+    """Return what a new owner records before the program runs again: the takeover from one that has died, attempts that
+    died with it, a cancel carried out, or a pause when one step has now outlived `max_interruptions` owners. With
+    `cleans_up` the workflow has clean-ups: they begin, or go on, before a cancel is carried out."""
+    died = at_takeover(state, takeover)
+    interrupted = (fact.step for fact in died if isinstance(fact, events.StepInterrupted))
+    outlived = [step for step in interrupted if state.steps[step].interruptions + 1 >= max_interruptions]
     if state.cleaning_up is not None:
         return [*died] if cleans_up and not outlived else [*died, *after_clean_up(state)]
     if state.cancel_requested_at is not None:
@@ -71,7 +78,7 @@ def at_recovery(state: WorkflowState, max_interruptions: int, *, cleans_up: bool
     if state.pause_requested_at is not None:
         return [*died, events.RunPaused(PauseReason.REQUESTED)]
     if outlived:
-        return [*died, events.RunPaused(PauseReason.INTERRUPTED, outlived[0].step)]
+        return [*died, events.RunPaused(PauseReason.INTERRUPTED, outlived[0])]
     return [*died]
 
 
@@ -99,15 +106,17 @@ def stop_of(state: WorkflowState) -> Stop:
     return Stop.TIMEOUT if state.cleaning_up == CleanUpReason.TIMEOUT else Stop.CANCEL
 
 
-def at_takeover(state: WorkflowState) -> list[events.StepInterrupted]:
-    """Return the attempts that died with the owner before: whatever a new owner does, it records these first."""
-    died = [step for step in state.open_steps() if step.status is StepStatus.RUNNING and not step.interrupted]
-    return [
-        events.StepInterrupted(
-            step.name, step.attempt, counted=True, last_alive_at=state.updated_at if behind else None
-        )
-        for behind, step in enumerate(died)
-    ]
+def at_takeover(
+    state: WorkflowState, takeover: events.RunTakenOver | None = None
+) -> list[events.RunTakenOver | events.StepInterrupted]:
+    """Return the takeover, if the owner before has died without giving the run up, and the attempts that died with it:
+    whatever a new owner does, it records these first."""
+    facts: list[events.RunTakenOver | events.StepInterrupted] = [] if takeover is None else [takeover]
+    for step in state.open_steps():
+        if step.status is StepStatus.RUNNING and not step.interrupted:
+            alive = state.last_alive_at if facts else None
+            facts.append(events.StepInterrupted(step.name, step.attempt, counted=True, last_alive_at=alive))
+    return facts
 
 
 def at_close(state: WorkflowState) -> list[Fact]:

@@ -40,6 +40,7 @@ __all__ = [
     "RunFailed",
     "RunPaused",
     "RunResumed",
+    "RunTakenOver",
     "SignalReceived",
     "SignalSetAside",
     "StepCancelled",
@@ -138,6 +139,15 @@ class RunCancelled(NamedTuple):
     reason: str | None = None
 
 
+class RunTakenOver(NamedTuple):
+    """The former owner has died without giving the run up, and another one has become its owner.
+
+    The new owner records it together with the first thing that it records of the run, or when it gives the run up."""
+
+    former_owner: str
+    owner: str
+
+
 class CleanUpStarted(NamedTuple):
     """The run is to end, its program has stopped, and its clean-ups begin. `reason` is a word of CleanUpReason, `steps`
     are those that were cut short. What they come to changes nothing about how the run ends."""
@@ -212,8 +222,9 @@ class StepFailed(NamedTuple):
 class StepInterrupted(NamedTuple):
     """The attempt ended because its owner did. `counted` is false for an orderly stop (Ctrl-C, SIGTERM, a deploy).
 
-    A new owner records those of all steps in a row; `last_alive_at` is the instant of the last event of the old owner,
-    in microseconds UTC, where that does not stand right before: until then the body has run, as far as is known."""
+    A new owner records those of all steps in a row, behind the takeover; `last_alive_at` is the instant of the last
+    event of the old owner, in microseconds UTC, where that does not stand right before: until then the body has run, as
+    far as is known."""
 
     step: str
     attempt: int
@@ -334,6 +345,7 @@ Fact = (
     | RunFailed
     | CancelRequested
     | RunCancelled
+    | RunTakenOver
     | CleanUpStarted
     | StepStarted
     | StepWaiting
@@ -433,6 +445,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("run_failed", RunFailed, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("cancel_requested", CancelRequested, None, Effect.NONE, in_fork=False, after_end=True),
     Kind("run_cancelled", RunCancelled, None, Effect.NONE, in_fork=False, after_end=False),
+    Kind("run_taken_over", RunTakenOver, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("clean_up_started", CleanUpStarted, None, Effect.NONE, in_fork=False, after_end=False),
     Kind("step_started", StepStarted, None, Effect.BEGINS, in_fork=True, after_end=False),
     Kind("step_waiting", StepWaiting, None, Effect.BEGINS, in_fork=True, after_end=False),

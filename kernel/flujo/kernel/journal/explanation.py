@@ -237,7 +237,8 @@ def _why_paused(state: WorkflowState, recorded: str | None) -> str:
         case PauseReason.REQUESTED:
             return ": a pause was asked for"
         case PauseReason.INTERRUPTED:
-            return ": the process that ran it died in the same step too often"
+            last = "" if state.taken_over is None else f", the last one was {state.taken_over.former_owner}"
+            return f": the process that ran it died in the same step too often{last}"
         case PauseReason.INCOMPATIBLE:
             return f": its program has changed and contradicts what is recorded{_first_difference(state)}"
         case PauseReason.WORKSPACE_GONE:

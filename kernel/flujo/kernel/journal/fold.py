@@ -16,7 +16,19 @@ from flujo.kernel.values import NULL, decode
 
 from . import events
 from .events import Event, EventRow, Fact
-from .state import ITEMS, LIVE, SETTLED, Failure, Progress, RunStatus, Signal, StepState, StepStatus, WorkflowState
+from .state import (
+    ITEMS,
+    LIVE,
+    SETTLED,
+    Failure,
+    Progress,
+    RunStatus,
+    Signal,
+    StepState,
+    StepStatus,
+    TakenOver,
+    WorkflowState,
+)
 
 # The statuses that every event is compared with. Reading a member off its enum is a slow lookup, and a fold needs many.
 _PENDING, _RUNNING, _RETRYING, _WAITING, _COMPLETED = (
@@ -139,6 +151,10 @@ def _run_cancelled(state: WorkflowState, seq: int, at: int, fact: events.RunCanc
     _finish(state, RunStatus.CANCELLED, at)
 
 
+def _run_taken_over(state: WorkflowState, seq: int, at: int, fact: events.RunTakenOver) -> None:
+    state.taken_over = TakenOver(fact.former_owner, at, seq, state.last_alive_at)
+
+
 def _clean_up_started(state: WorkflowState, seq: int, at: int, fact: events.CleanUpStarted) -> None:
     _cut_short(state, at)
     state.status = _RUN_RUNNING  # also of one that was paused
@@ -238,7 +254,7 @@ def _step_failed(state: WorkflowState, seq: int, at: int, fact: events.StepFaile
 def _step_interrupted(state: WorkflowState, seq: int, at: int, fact: events.StepInterrupted) -> None:
     step = state.steps[fact.step]
     # The owner may have been gone for days: its body has run until the last event at most, as far as is recorded.
-    _stop_clock(state, step, (fact.last_alive_at or state.updated_at) if fact.counted else at)
+    _stop_clock(state, step, (fact.last_alive_at or state.last_alive_at) if fact.counted else at)
     step.interrupted = True
     step.interruptions += fact.counted
 
@@ -325,6 +341,7 @@ _HANDLERS: dict[type[Any], Callable[[WorkflowState, int, int, Any], None]] = {
     events.RunFailed: _run_failed,
     events.CancelRequested: _cancel_requested,
     events.RunCancelled: _run_cancelled,
+    events.RunTakenOver: _run_taken_over,
     events.CleanUpStarted: _clean_up_started,
     events.StepStarted: _step_started,
     events.StepWaiting: _step_waiting,

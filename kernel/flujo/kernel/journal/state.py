@@ -49,6 +49,19 @@ class Signal(NamedTuple):
     payload: str  # JSON text
 
 
+class TakenOver(NamedTuple):
+    """The newest takeover of a run from an owner that had died; `seq` is the number of its event."""
+
+    former_owner: str
+    at: int
+    seq: int
+    last_alive_at: int  # the last event before it
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the takeover as users see it in JSON."""
+        return {"former_owner": self.former_owner, "at": format_instant(self.at)}
+
+
 @dataclass(slots=True)
 class StepState:
     """One step of a run, in its newest generation."""
@@ -175,6 +188,7 @@ class WorkflowState:
     resumed_by: str | None = None
     updated_at: int = 0
     finished_at: int | None = None
+    taken_over: TakenOver | None = None
     report: Progress | None = None  # what the program said of the run as a whole
     usual_seconds: float | None = None  # not in the journal: how long earlier runs of the workflow took, if it is live
     unowned: bool = False  # not in the journal: `inspect` found that no live process runs it
@@ -218,6 +232,13 @@ class WorkflowState:
     def interrupted(self) -> bool:
         """Somebody ought to run it and nobody does; or, as far as the journal tells, an attempt died with its owner."""
         return self.unowned or any(step.interrupted for step in self.steps.values())
+
+    @property
+    def last_alive_at(self) -> int:
+        """Return the instant of the last event of its owner, as far as one that has only become its owner, and has
+        recorded nothing but that, is none."""
+        taken = self.taken_over
+        return taken.last_alive_at if taken is not None and taken.seq == self.seq else self.updated_at
 
     # -- its steps -----------------------------------------------------------------------------------------------
 
@@ -481,6 +502,7 @@ class WorkflowState:
             "parent_run_id": self.parent_run_id,
             "forked_from": self.forked_from,
             "resume_count": self.resume_count,
+            "taken_over": None if self.taken_over is None else self.taken_over.to_dict(),
             "seq": self.seq,
             "created_at": format_instant(self.created_at),
             "started_at": format_instant(self.started_at),

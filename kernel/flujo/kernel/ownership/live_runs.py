@@ -8,7 +8,7 @@ of it is recorded: to the store, all of these are runs of one owner. Only the me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from flujo.kernel.execution.live_run import LiveRun
@@ -49,15 +49,18 @@ IN_MEMORY = (Residence.RESIDENT, *WAITING, Residence.LEAVING)
 
 
 class _Held:
-    """One run of the kernel; `run` is there while the run is in memory."""
+    """One run of the kernel; `run` is there while the run is in memory, `former_owner` until it first gets there."""
 
-    __slots__ = ("residence", "run", "run_id", "uid")
+    __slots__ = ("former_owner", "residence", "run", "run_id", "uid")
 
-    def __init__(self, uid: str, run_id: str, residence: Residence, run: LiveRun | None) -> None:
+    def __init__(
+        self, uid: str, run_id: str, residence: Residence, run: LiveRun | None, former_owner: str | None = None
+    ) -> None:
         self.uid = uid
         self.run_id = run_id
         self.residence = residence
         self.run = run
+        self.former_owner = former_owner
 
 
 class LiveRuns:
@@ -72,9 +75,12 @@ class LiveRuns:
 
     # -- changing -----------------------------------------------------------------------------------------------
 
-    def hold(self, uid: str, run_id: str, residence: Residence = Residence.AWAY) -> None:
-        """Enter a run that is not in memory."""
-        self._enter(_Held(uid, run_id, residence, None))
+    def hold(
+        self, uid: str, run_id: str, residence: Residence = Residence.AWAY, *, former_owner: str | None = None
+    ) -> None:
+        """Enter a run that is not in memory, and that its former owner has not given up if that is named: the first
+        thing that is recorded of it here says so."""
+        self._enter(_Held(uid, run_id, residence, None, former_owner))
 
     def admit(self, run: LiveRun) -> None:
         """Enter a run that is in memory from now on."""
@@ -147,6 +153,15 @@ class LiveRuns:
     def run_id_of(self, uid: str) -> str:
         """Return the id of a run of the table."""
         return self._held[uid].run_id
+
+    def former_owner_of(self, uid: str) -> str | None:
+        """Return who has died as the owner of a run that has not been in memory since; None for any other run."""
+        held = self._held.get(uid)
+        return None if held is None else held.former_owner
+
+    def from_the_dead(self) -> Mapping[str, str]:
+        """Return the former owners of all such runs, by uid."""
+        return {uid: held.former_owner for uid, held in self._held.items() if held.former_owner is not None}
 
     def at(self, residence: Residence) -> Iterator[LiveRun]:
         """Iterate over the runs that are there, in order of arrival; for the residences in memory."""

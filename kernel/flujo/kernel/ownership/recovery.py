@@ -24,6 +24,7 @@ from flujo.kernel.store.records import RunFilter
 from .driver import Driver
 from .live_runs import Residence
 from .parts import Parts
+from .releasing import takeover_of
 from .setbacks import Setbacks
 from .takeover import Takeover
 
@@ -188,7 +189,8 @@ class Recovery:
             listed = await self._backend.list(wanted, limit=CLAIM_AT_ONCE, page=page)
             for summary in listed.runs:
                 if self._runs.get(summary.uid) is None and self._runs.where(summary.uid) is not Residence.QUEUED:
-                    self._runs.hold(summary.uid, summary.run_id)
+                    former = self._runs.former_owner_of(summary.uid)
+                    self._runs.hold(summary.uid, summary.run_id, former_owner=former)
                     self._alarm.note(summary.wake_at)
                     if summary.status != RunStatus.WAITING or summary.uid in self._driver.stopped_unrecorded:
                         await self._begin(summary, is_opening=False)
@@ -242,7 +244,9 @@ class Recovery:
             self._unsure.discard(statuses)
         for summary in claimed:
             await self._driver.end_former_life(summary.uid)
-            self._runs.hold(summary.uid, summary.run_id)
+            former = takeover_of(summary)
+            former_owner = None if former is None else former.former_owner
+            self._runs.hold(summary.uid, summary.run_id, former_owner=former_owner)
             self._alarm.note(summary.wake_at)
             is_overdue_run = is_overdue(summary.wake_at, summary.updated_at, self._clock.now())
             # A child may have missed the end of its parent.

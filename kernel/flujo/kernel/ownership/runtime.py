@@ -201,7 +201,7 @@ class Runtime:
         with anyio.CancelScope(shield=True):
             await self.driver.fleet_limits.close()
             try:
-                await self._backend.release(None)
+                await self.takeover.releasing.give_up_all()
             except StoreError as error:
                 # Only a courtesy: this owner is not alive any more once the backend is closed.
                 logger.warning("runs were not released: %s", error)

@@ -16,7 +16,6 @@ from weakref import WeakValueDictionary
 import anyio
 from anyio.lowlevel import checkpoint
 
-from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.errors import (
     CorruptStoreError,
     FlujoError,
@@ -45,20 +44,18 @@ from flujo.kernel.outcomes import CancelOutcome
 from flujo.kernel.store.listing import is_interrupted
 from flujo.kernel.store.overlaps import overlap_of, unfinished_run
 from flujo.kernel.store.reading import read_state
-from flujo.kernel.store.records import Posted, Refused, StoredDefinition, StoredRun
+from flujo.kernel.store.records import ClaimedRun, Posted, Refused, StoredDefinition, StoredRun
 from flujo.kernel.store.workspaces import make_if_gone
 
 from .driver import Driver
 from .inbox import Inbox, cancel_in, late, overruled
 from .latecomers import End
 from .parts import Parts
+from .releasing import Releasing, takeover_of
 from .resumption import Resumption, require_paused, resumed
 from .setbacks import Setbacks
 
 logger = logging.getLogger("flujo.kernel")
-
-RELEASE_AGAIN = 1 * MICROSECONDS
-"""After so long a release that the store has refused is tried again."""
 
 Result = TypeVar("Result")
 
@@ -76,6 +73,7 @@ class Takeover:
         self._inbox = inbox
         self._driver = driver
         self._max_interruptions = max_interruptions
+        self.releasing = Releasing(parts, self._one_at_a_time)
         self.unfit: dict[str, int] = {}
         """Runs that could not go on here, by uid, with the last event they had."""
 
@@ -124,13 +122,14 @@ class Takeover:
             self._disown(uid)
             raise
         if summary.owner == self._driver.owner and self._runs.get(summary.uid) is None:
+            summary = ClaimedRun.of(summary, self._runs.former_owner_of(summary.uid))
             try:
                 await self._bring_up(summary)
             except Exception as error:
                 # While the store does not answer, the run stays where it is and is asked for again.
                 if not isinstance(error, (StoreError, KernelClosedError)) or isinstance(error, CorruptStoreError):
                     self.unfit[summary.uid] = summary.seq
-                    await self._give_up(summary)
+                    await self.releasing.give_up(summary)
                     self._disown(summary.uid)
                 raise
         self._disown(uid)  # unless it is in memory now: it is not this kernel's any more, or over
@@ -159,7 +158,7 @@ class Takeover:
         await self._registry.for_run(await read_state(self._backend, await self._backend.load(run_id)), self._backend)
         claimed = await self._claim(run_id)
         if claimed.status not in LIVE:  # somebody has ended it between the two looks
-            await self._give_up(claimed)
+            await self.releasing.give_up(claimed)
             return
         async with self._released_on_error(claimed):
             batch = await self._bring_up(claimed)
@@ -180,7 +179,8 @@ class Takeover:
                 self._recalls.ask(parent.run_id)
             chosen = await self._registry.for_run(state, self._backend)
             run = self._driver.make(state, chosen, owned.token)
-            facts = at_recovery(state, self._max_interruptions, cleans_up=chosen.clean_up is not None)
+            cleans_up = chosen.clean_up is not None
+            facts = at_recovery(state, self._max_interruptions, takeover_of(owned), cleans_up=cleans_up)
         await self._part(owned, state, facts)
         batch = self._go_on(run, facts, await self._inbox.take_for(owned.uid))
         if children := given_up(state):
@@ -276,7 +276,7 @@ class Takeover:
         claimed = await self._claim(run_id)
         if (claimed.uid, claimed.seq) != (seen.uid, seen.seq):
             # Somebody else was faster, and has left again: decide anew on what is there now.
-            await self._give_up(claimed)
+            await self.releasing.give_up(claimed)
             await self._resume(run_id, asked, request, only_paused)
             return
         async with self._released_on_error(claimed):
@@ -284,17 +284,16 @@ class Takeover:
             posts = await self._inbox.take_for(claimed.uid)
             void = [each.id for each in posts if is_overruled(each.request.kind) and each.request.at <= asked_at]
             run = self._driver.make(state, chosen, claimed.token)
+            facts = [*at_takeover(state, takeover_of(claimed)), *facts]
             _make_workspace(state, asked)  # not before: a resume that is refused must leave none for the next one
             self._inbox.void(void, run)  # last: by a run that is never driven nothing is taken
-            batch = self._go_on(
-                run, [*at_takeover(state), *facts], posts, definition=chosen.definition, taken=void, is_apart=is_apart
-            )
+            batch = self._go_on(run, facts, posts, definition=chosen.definition, taken=void, is_apart=is_apart)
             if children := given_up(state):  # by an owner that died before they were cancelled
                 self._tasks.spawn(partial(self._cancel_children, claimed, children))
         assert batch is not None
         await batch.durable()
         if batch.refused.get(claimed.uid) is Refused.OVERLAPS:  # another one was started between the two looks
-            await self._give_up(claimed)
+            await self.releasing.give_up(claimed)
             await self._require_alone(state, chosen)
             await self._resume(run_id, asked, request, only_paused)
         else:
@@ -341,12 +340,12 @@ class Takeover:
             await self._cancel_children(claimed, dict.fromkeys(_children_of(state, facts), self._clock.now()))
             run = self._without_program(state, claimed)
             batch: Batch | None = None
-            for fact in [*at_takeover(state), *facts]:
+            for fact in [*at_takeover(state, takeover_of(claimed)), *facts]:
                 batch = run.record(fact)
             batch = await self._record_late(run) or batch
             if batch is not None:
                 await self._require_recorded(batch, claimed)
-        await self._give_up(claimed)
+        await self.releasing.release(run_id, claimed.uid, claimed if batch is None else None)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -360,7 +359,7 @@ class Takeover:
     ) -> tuple[LiveRun, list[Fact]]:
         """Return a run that nobody runs and that is to be cancelled, and what is recorded of it first: that is its end,
         unless its workflow can be had here and has clean-ups."""
-        requested = [] if is_repeat(state, asked.request) else [asked]
+        first = [*at_takeover(state, takeover_of(owned)), *([] if is_repeat(state, asked.request) else [asked])]
         workflow = None
         if state.steps and state.cleaning_up is None:
             try:
@@ -369,15 +368,15 @@ class Takeover:
                 logger.warning("run %s is cancelled without its clean-ups: %s", state.run_id, error)
         if workflow is not None and workflow.clean_up is not None:
             begun = at_clean_up(state, Stop.CANCEL)
-            return self._driver.make(state, workflow, owned.token), [*at_takeover(state), *requested, begun]
+            return self._driver.make(state, workflow, owned.token), [*first, begun]
         ended = [events.RunCancelled(asked.reason)] if state.cleaning_up is None else after_clean_up(state)
-        return self._without_program(state, owned), [*at_takeover(state), *requested, *ended]
+        return self._without_program(state, owned), [*first, *ended]
 
     async def _cancel(self, run_id: str, fact: events.CancelRequested, taken: Sequence[int] = ()) -> CancelOutcome:
         claimed = await self._claim(run_id)
         async with self._released_on_error(claimed):
             if claimed.status in FINAL:  # somebody ran it to its end between the two looks
-                await self._give_up(claimed)
+                await self.releasing.give_up(claimed)
                 return CancelOutcome.ALREADY_FINISHED
             await self.sweep([claimed.uid])
             state = await read_state(self._backend, claimed)
@@ -396,8 +395,11 @@ class Takeover:
 
         async def give_up() -> None:
             for uid in await end():
+                claim: RunSummary | None = None
+                if (former := self._runs.former_owner_of(uid)) is not None:  # never in memory here, as no child is then
+                    claim = ClaimedRun.of(await self._backend.load(run_id), former)
                 self._driver.disown(uid)
-                await self._release(run_id, uid)
+                await self.releasing.release(run_id, uid, claim)
 
         await self._one_at_a_time(run_id, give_up)
 
@@ -511,7 +513,7 @@ class Takeover:
             with anyio.CancelScope(shield=True), suppress(StoreError, RunNotFoundError):
                 summary = await self._backend.load(run_id)
                 if summary.owner == self._driver.owner and not self._runs.holds(summary.uid):
-                    await self._give_up(summary)
+                    await self.releasing.give_up(summary)
             raise
         await self._driver.end_former_life(claimed.uid)
         return claimed
@@ -526,36 +528,8 @@ class Takeover:
         except KernelClosedError:
             raise
         except BaseException:
-            await self._give_up(claimed)
+            await self.releasing.give_up(claimed)
             raise
-
-    async def _give_up(self, owned: RunSummary) -> None:
-        """Release a run that this kernel does not advance. While the store refuses that it is tried again: who waits
-        for the run cannot wait until this kernel closes (test_a_release_that_fails_is_tried_again)."""
-        await self._release(owned.run_id, owned.uid)
-
-    async def _release(self, run_id: str, uid: str) -> None:
-        with anyio.CancelScope(shield=True):
-            try:
-                await self._backend.release([uid])
-            except StoreError as error:
-                logger.warning("run %s cannot be released yet: %s", run_id, error)
-                self._tasks.spawn(partial(self._go_on_giving_up, run_id, uid))
-
-    async def _go_on_giving_up(self, run_id: str, uid: str) -> None:
-        release = partial(self._release_unless_held, run_id, uid)
-        while True:
-            await self._clock.sleep_until(self._clock.now() + RELEASE_AGAIN)
-            with suppress(StoreError):
-                await self._one_at_a_time(run_id, release)
-                return
-
-    async def _release_unless_held(self, run_id: str, uid: str) -> None:
-        """Release a run, unless it has come back to this kernel, which had released it after all."""
-        with suppress(RunNotFoundError):
-            stored = await self._backend.load(run_id)
-            if stored.uid == uid and stored.owner == self._driver.owner and not self._runs.holds(uid):
-                await self._backend.release([uid])
 
     async def sweep(self, uids: Collection[str]) -> None:
         """Make sure that nothing of attempts that died is alive before the next ones start.

@@ -139,7 +139,9 @@ class StateBackend(ABC):
 
     @abstractmethod
     async def claim(self, run_id: str) -> RunSummary:
-        """Become the owner of a run whose owner is gone: the token grows by one, durably, before this returns.
+        """Become the owner of a run whose owner is gone: the token grows by one, durably, before this returns. The
+        answer is a ClaimedRun, with the owner that has not given the run up but died, if there was one; a backend that
+        answers with a plain summary keeps the kernel from recording whom it has taken the run over from.
 
         Raises RunNotFoundError, or RunActiveError when a live owner has it (also when that is this kernel itself).
         Nobody has to be alive for a run without an owner.
@@ -150,7 +152,7 @@ class StateBackend(ABC):
         self, statuses: Sequence[str], workflows: Sequence[str], limit: int, *, owner: str | None = None
     ) -> Sequence[RunSummary]:
         """Become the owner of up to `limit` runs in one of these statuses whose owner is gone, oldest first, as `claim`
-        does for one of them; returns them as they are then.
+        does for one of them; returns them as they are then, each with its former owner.
 
         Only runs that have a stored definition, or one of these workflows; with `owner` only runs that this kernel has
         left behind by its death. None are left when it returns fewer than `limit`.

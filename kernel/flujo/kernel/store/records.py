@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from flujo.kernel.errors import CorruptStoreError, RunNotFoundError
 from flujo.kernel.journal.rows import EventRow
@@ -71,6 +71,24 @@ class Commit(NamedTuple):
     taken: Sequence[int] = ()
     definition: StoredDefinition | None = None
     alone_from: int | None = None
+
+
+class ClaimedRun(RunSummary):
+    """A run as a claim has made it: like its summary, with the owner before that has not given it up, but died."""
+
+    former_owner: str | None = None
+
+    @classmethod
+    def of(cls, summary: RunSummary, former_owner: str | None) -> Self:
+        """Return a run that is claimed, with the owner that it had; None if nobody had it."""
+        claimed = cls._make(summary)
+        claimed.former_owner = former_owner
+        return claimed
+
+    @classmethod
+    def by(cls, owner: str | None, found: RunSummary) -> Self:
+        """Return what the claim of a run as it was found makes of it."""
+        return cls.of(found._replace(owner=owner, token=found.token + 1), found.owner)
 
 
 FIXED_COLUMNS = ("run_id", "uid", "token", "workflow", "labels", "created_at", "parent_run_id")

@@ -12,7 +12,7 @@ from typing import Any
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import InvalidNameError
 from flujo.kernel.json_core import from_json, to_json
-from flujo.kernel.state import SETTLED, Failure, Progress, RunStatus, StepState, StepStatus, WorkflowState
+from flujo.kernel.state import SETTLED, Failure, Progress, RunStatus, StepState, StepStatus, TakenOver, WorkflowState
 from flujo.v1 import payload_pb2, run_pb2
 from flujo.v1.payload_pb2 import Payload
 
@@ -180,12 +180,26 @@ def put_details(run: run_pb2.Run, state: WorkflowState) -> None:
             setattr(details, name, value)
     if state.timeout_seconds is not None:
         details.timeout.CopyFrom(to_duration(state.timeout_seconds))
+    if (taken := state.taken_over) is not None:
+        details.taken_over.CopyFrom(_to_taken_over(taken))
     _put_instants(details, state, _STATE_INSTANTS)
     if state.error is not None:
         run.error.CopyFrom(_to_failure(state.error))
     if state.report is not None:
         details.report.CopyFrom(_to_report(state.report))
     shorten(run)
+
+
+def _to_taken_over(taken: TakenOver) -> run_pb2.TakenOver:
+    message = run_pb2.TakenOver(former_owner=taken.former_owner, seq=taken.seq)
+    message.at.CopyFrom(to_timestamp(taken.at))
+    message.last_alive_at.CopyFrom(to_timestamp(taken.last_alive_at))
+    return message
+
+
+def _from_taken_over(message: run_pb2.TakenOver) -> TakenOver:
+    at, last_alive_at = from_timestamp(message.at), from_timestamp(message.last_alive_at)
+    return TakenOver(message.former_owner, at, message.seq, last_alive_at)
 
 
 def put_fitting(target: Any, items: Iterable[Any], count: int, size: int = MAX_DETAIL_BYTES) -> int:
@@ -232,6 +246,7 @@ def from_details(run: run_pb2.Run, steps: Iterable[run_pb2.Step]) -> WorkflowSta
         parent_run_id=summary.parent_run_id,
         forked_from=_optional(details, "forked_from"),
         resume_count=summary.resume_count,
+        taken_over=_from_taken_over(details.taken_over) if details.HasField("taken_over") else None,
         seq=summary.seq,
         created_at=summary.created_at,
         started_at=summary.started_at,
