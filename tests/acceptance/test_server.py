@@ -270,7 +270,8 @@ def test_a_killed_server_is_replaced_and_its_watchers_go_on(terminal: Terminal, 
     events = [json.loads(line) for line in [*seen, *ended.out.splitlines()]]
     assert ended.code == 0, ended
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["type"] for event in events[-5:]] == [
+    assert [event["type"] for event in events[-6:]] == [
+        "run_taken_over",
         "step_interrupted",
         "step_started",
         "progress_reported",  # what its command has used

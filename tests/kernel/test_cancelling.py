@@ -142,7 +142,7 @@ async def test_a_cancel_survives_a_crash() -> None:
         with pytest.raises(RunCancelled, match="enough"):
             await kernel.result("r")
 
-    assert harness.types("r")[-3:] == ["cancel_requested", "step_interrupted", "run_cancelled"]
+    assert harness.types("r")[-4:] == ["cancel_requested", "run_taken_over", "step_interrupted", "run_cancelled"]
 
 
 async def test_a_run_that_was_dead_for_days_was_not_active_for_days() -> None:

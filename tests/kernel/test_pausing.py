@@ -275,7 +275,7 @@ async def test_a_run_nobody_runs_is_paused_at_once() -> None:
         assert await (await kernel.unpause("r")).result() == ["passed", 1]
 
     assert (state.status, state.steps["first"].interruptions) == (RunStatus.PAUSED, 1)
-    assert harness.types("r")[2:5] == ["step_interrupted", "pause_requested", "run_paused"]
+    assert harness.types("r")[2:6] == ["run_taken_over", "step_interrupted", "pause_requested", "run_paused"]
 
 
 async def test_a_paused_run_can_be_paused_again() -> None:

@@ -9,6 +9,7 @@ import pytest
 from anyio import to_thread
 
 from flujo.client import Client
+from flujo.kernel.events import RunTakenOver
 from server.serving import busy_result, server_process
 
 RUNS = 50
@@ -16,7 +17,8 @@ RUNS = 50
 
 @pytest.mark.parametrize("store", ["sqlite:{}/state.db", "file:{}/store"])
 async def test_a_server_goes_on_with_the_runs_of_one_that_was_killed(folder: Path, address: str, store: str) -> None:
-    """Fifty runs in the middle of their steps and waits complete on the server that lives, each with its result."""
+    """Fifty runs in the middle of their steps and waits complete on the server that lives, each with its result, and
+    the history of each names the kernel that was killed."""
     dying, living = address, f"{address}2"
     url = store.format(folder)
     with ExitStack() as last:
@@ -26,8 +28,16 @@ async def test_a_server_goes_on_with_the_runs_of_one_that_was_killed(folder: Pat
             async with Client(dying) as client:
                 for number in range(RUNS):
                     await client.start("lasting", {"number": number}, run_id=f"r{number}")
+                killed = str((await client.summary("r0")).owner)
         async with Client(living) as client:
+            heir = (await client.info()).kernel_id
             # From the instant of the death on: what this server is going to take over is not told to be interrupted.
             outputs = [await client.result(f"r{number}") for number in range(RUNS)]
+            histories = [await client.events(f"r{number}", limit=1000) for number in range(RUNS)]
+            ended = [await client.inspect(f"r{number}") for number in range(RUNS)]
 
     assert outputs == [busy_result(number) for number in range(RUNS)]
+    named = [[each.fact for each in events if isinstance(each.fact, RunTakenOver)] for events in histories]
+    assert {len(found) for found in named} == {1}
+    assert {found[0] for found in named} == {RunTakenOver(killed, heir)}
+    assert {None if state.taken_over is None else state.taken_over.former_owner for state in ended} == {killed}

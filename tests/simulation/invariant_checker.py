@@ -16,6 +16,7 @@ from flujo.kernel import Event, events
 from flujo.kernel.backend import Commit, Refused, RunSummary
 from flujo.kernel.durations import MICROSECONDS
 from flujo.kernel.events import EventRow
+from flujo.kernel.state import LIVE
 from flujo.kernel.transitions import summarize
 from flujo.kernel.values import decode as decode_value
 
@@ -90,6 +91,8 @@ class InvariantChecker:
         self._by_id: dict[str, Journal] = {}
         self._owners: dict[str, EpisodeLife | None] = {}  # by uid
         self._tokens: dict[str, int] = {}  # by uid
+        self._names: dict[str, str | None] = {}  # by uid: the kernel of the owner
+        self._unnamed: dict[str, str | None] = {}  # by uid: who has died over it, until its heir says so
         self._bodies: set[Body] = set()
         self._gone: dict[str, Journal] = {}  # by uid: what was deleted
         self._stays: dict[tuple[int, str], _Stayed] = {}  # by life and uid: the newest call of its program
@@ -126,9 +129,11 @@ class InvariantChecker:
             require(run_id not in self._by_id, f"{run_id} was created twice")
             journal = self._journals[uid] = self._by_id[run_id] = Journal(run_id, uid, self._by_id)
             self._owners[uid], self._tokens[uid] = life, commit.token
+            self._names[uid] = commit.summary.owner
         if commit.token != self._tokens[uid] or not (self._owners[uid] is life or self._came_late(commit, journal)):
             owner, token = self._owners[uid], self._tokens[uid]
             raise Violation(f"{life} has committed {run_id} with token {commit.token}; {owner} owns it with {token}")
+        self._names_the_dead(life, commit)
         for row in commit.rows:
             journal.follow(row, life)
             if row.type == "run_paused":
@@ -136,6 +141,16 @@ class InvariantChecker:
                 self.paused = anyio.Event()
         if commit.summary.owner is None:
             self._owners[uid] = None
+
+    def _names_the_dead(self, life: EpisodeLife, commit: Commit) -> None:
+        """The first thing that an heir records is whom it has the run from, and nobody else says such a thing. One that
+        was not told what came of a write may not know."""
+        former = self._unnamed.pop(commit.uid, None)
+        said = [fact for row in commit.rows if isinstance(fact := decode(row).fact, events.RunTakenOver)]
+        due = [] if former is None else [events.RunTakenOver(former, str(self._names[commit.uid]))]
+        is_first = not said or commit.rows[0].type == "run_taken_over"
+        if not life.failed:
+            require(said == due and is_first, f"{commit.run_id} is taken over with {said} instead of {due}")
 
     def claimed(self, life: EpisodeLife, summaries: Iterable[RunSummary]) -> None:
         """This life has just become the owner of these."""
@@ -149,11 +164,16 @@ class InvariantChecker:
             if owner is not None and owner.frozen:
                 self.takeovers += 1
             self._owners[uid], self._tokens[uid] = life, summary.token
+            is_left = owner not in (None, life) and summary.status in LIVE
+            self._unnamed[uid] = self._names[uid] if is_left else None
+            self._names[uid] = summary.owner
 
     def released(self, life: EpisodeLife, uids: Sequence[str] | None) -> None:
         """This life has just given up these runs, or all it had."""
         for uid in [uid for uid, owner in self._owners.items() if owner is life and (uids is None or uid in uids)]:
             self._owners[uid] = None
+            if (former := self._unnamed.pop(uid, None)) is not None and not life.failed:
+                self.problems.append(f"{life} has given {uid} up, and has not said that it had it from {former}")
 
     def stay_begins(self, life: EpisodeLife, stay: Stay) -> str | None:
         """What is wrong with a call of a run's program, if anything: it may be called again in one life once the run

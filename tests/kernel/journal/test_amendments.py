@@ -31,6 +31,7 @@ from flujo.kernel.events import (
     RunFailed,
     RunPaused,
     RunResumed,
+    RunTakenOver,
     StepCompleted,
     StepFailed,
     StepInterrupted,
@@ -244,6 +245,7 @@ async def test_a_store_that_fails_has_all_changes_or_none() -> None:
     assert lost == []
     assert store.appends == [1]
     assert [type(fact) for fact in after(harness, before.seq)] == [
+        RunTakenOver,
         StepInterrupted,
         VariableSet,
         StepOutputSet,

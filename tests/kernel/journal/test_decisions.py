@@ -14,11 +14,13 @@ from flujo.kernel.events import (
     CancelRequested,
     Fact,
     PauseRequested,
+    ProgressReported,
     RunCancelled,
     RunCompleted,
     RunCreated,
     RunPaused,
     RunResumed,
+    RunTakenOver,
     StepCancelled,
     StepCompleted,
     StepInterrupted,
@@ -29,7 +31,7 @@ from flujo.kernel.events import (
 from flujo.kernel.events import RunFailed as RunFailedFact
 from flujo.kernel.events import StepFailed as StepFailedFact
 from flujo.kernel.state import Failure
-from flujo.kernel.transitions import Stop, after_failure, at_close, at_end, at_recovery, at_resume
+from flujo.kernel.transitions import Stop, after_failure, at_close, at_end, at_recovery, at_resume, at_takeover
 from kernel.harness import START
 from kernel.journal.histories import CREATED, done, history, then
 
@@ -79,6 +81,9 @@ def test_a_delay_that_is_asked_for_counts_into_the_time_there_is() -> None:
     fact = after_failure(state, state.steps["a"], policy, Failure("E", "no"), [("E",)], START, 120.0)
 
     assert isinstance(fact, StepFailedFact)
+
+
+TAKEN_OVER = RunTakenOver("dead", "heir")
 
 
 def _interrupted(times: int) -> list[Fact]:
@@ -131,6 +136,35 @@ def _interrupted(times: int) -> list[Fact]:
 def test_what_recovery_records_first(facts: list[Fact], recorded: list[Fact]) -> None:
     """A new owner counts the attempts that died, pauses a run that kills its owners, and carries out a cancel."""
     assert at_recovery(history(*facts), max_interruptions=3) == recorded
+
+
+@pytest.mark.parametrize(
+    ("facts", "behind"),
+    [
+        ([], []),
+        ([StepStarted("a")], [StepInterrupted("a", 1, last_alive_at=START + 2 * MICROSECONDS)]),
+        ([StepStarted("a"), TAKEN_OVER], [StepInterrupted("a", 1, last_alive_at=START + 2 * MICROSECONDS)]),
+        ([StepStarted("a"), TAKEN_OVER, TAKEN_OVER], [StepInterrupted("a", 1, last_alive_at=START + 2 * MICROSECONDS)]),
+        (
+            [StepStarted("a"), CancelRequested("no")],
+            [StepInterrupted("a", 1, last_alive_at=START + 3 * MICROSECONDS), RunCancelled("no")],
+        ),
+    ],
+    ids=["not begun", "running", "taken over before", "taken over twice before", "cancel requested"],
+)
+def test_a_takeover_is_recorded_first(facts: list[Fact], behind: list[Fact]) -> None:
+    """What died with the old owner follows, and was alive until the last event of one that did more than take over."""
+    state = history(CREATED, *facts)
+
+    assert at_recovery(state, 3, TAKEN_OVER) == [TAKEN_OVER, *behind]
+
+
+def test_a_body_is_not_active_while_owners_die_that_never_ran_it() -> None:
+    """Its clock stands since the last thing that its own owner has recorded."""
+    state = history(CREATED, StepStarted("a"), ProgressReported("a", 1), TAKEN_OVER, TAKEN_OVER, seconds=10)
+    ended = then(state, *at_takeover(state), at=1000)
+
+    assert ended.steps["a"].active_seconds == 10
 
 
 def test_what_a_close_records() -> None:

@@ -21,6 +21,7 @@ from flujo.kernel.events import (
     RunFailed,
     RunPaused,
     RunResumed,
+    RunTakenOver,
     SignalReceived,
     SignalSetAside,
     StepFailed,
@@ -71,6 +72,12 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
     (
         [A, RunPaused("StepInterrupted", "a")], {},
         [(Why.PAUSED, None, None, "it is paused: the process that ran it died in the same step too often",
+          [FLUJO_RESUME])],
+    ),
+    (
+        [A, RunTakenOver("dead", "heir"), StepInterrupted("a", 1), RunPaused("StepInterrupted", "a")], {},
+        [(Why.PAUSED, None, None,
+          "it is paused: the process that ran it died in the same step too often, the last one was dead",
           [FLUJO_RESUME])],
     ),
     (

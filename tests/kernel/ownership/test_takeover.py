@@ -19,6 +19,7 @@ from flujo.backends.memory import InMemoryBackend
 from flujo.kernel import Context, Kernel, Observer, RunFailed, RunInterrupted, RunPaused, workflow
 from flujo.kernel.backend import RunSummary
 from flujo.kernel.errors import CorruptStoreError, RunActiveError, StoreError
+from flujo.kernel.events import RunTakenOver
 from flujo.kernel.ownership import recovery
 from flujo.kernel.ownership.driver import Driver
 from kernel.flows import double, doubling, stuck, waiting
@@ -161,6 +162,95 @@ async def test_starting_an_interrupted_run_again_takes_it_up() -> None:
 
         assert handle.created is False
         assert await handle.result() == 1
+
+
+async def adopt(kernel: Kernel) -> None:
+    await kernel.recover()
+    await settled(lambda: kernel._runtime.runs.find("r") is not None)
+
+
+async def resume_it(kernel: Kernel) -> None:
+    await kernel.resume("r")
+
+
+async def start_it_again(kernel: Kernel) -> None:
+    await kernel.start(stuck, run_id="r")
+
+
+async def cancel_it(kernel: Kernel) -> None:
+    await kernel.cancel("r")
+
+
+async def pause_it(kernel: Kernel) -> None:
+    await kernel.pause("r")
+
+
+async def amend_it(kernel: Kernel) -> None:
+    await kernel.set_variable("r", "x", 1)
+
+
+@pytest.mark.parametrize("act", [adopt, resume_it, start_it_again, cancel_it, pause_it, amend_it])
+async def test_whoever_takes_a_run_over_names_the_owner_that_died(act: Callable[[Kernel], Awaitable[None]]) -> None:
+    """Once, before anything else, whatever it does to the run; and so does each further owner of the one before it."""
+    harness = Harness()
+    async with harness.kernel(stuck) as first:
+        await first.start(stuck, run_id="r")
+        await until(first, "r", "step_started")
+        crash(first)
+
+    async with harness.kernel(stuck, recover=False) as second:
+        await act(second)
+        await recorded(harness, "r", "run_taken_over")
+        state = await second.inspect("r")
+        await anyio.wait_all_tasks_blocked()
+        crash(second)
+
+    assert harness.types("r")[2:4] == ["run_taken_over", "step_interrupted"]
+    assert takeovers(harness, "r") == [RunTakenOver(first.id, second.id)]
+    assert state.taken_over is not None
+    assert (state.taken_over.former_owner, state.taken_over.seq) == (first.id, 3)
+    still_owned = harness.summary("r").owner == second.id
+    async with harness.kernel(stuck) as third:
+        await anyio.wait_all_tasks_blocked()
+    assert takeovers(harness, "r")[1:] == ([RunTakenOver(second.id, third.id)] if still_owned else [])
+
+
+def takeovers(harness: Harness, run_id: str) -> list[RunTakenOver]:
+    return [event.fact for event in harness.journal(run_id) if isinstance(event.fact, RunTakenOver)]
+
+
+async def test_a_run_that_was_released_in_good_order_was_taken_from_nobody() -> None:
+    """A close is no death; nor is it one when a run has left memory, and comes back to its kernel."""
+    harness = Harness()
+    async with harness.kernel(waiting, max_resident=0) as kernel:
+        await kernel.start(waiting, run_id="r")
+        await until(kernel, "r", "step_waiting")
+        await settled(lambda: kernel._runtime.runs.find("r") is None)
+        await kernel.set_variable("r", "x", 1)
+    async with harness.kernel(waiting) as heir:
+        await heir.signal("r", "go", 1)
+        assert await heir.result("r") == 1
+
+    assert "run_taken_over" not in harness.types("r")
+
+
+async def test_an_owner_that_died_before_it_entered_a_run_is_named_by_the_next() -> None:
+    """It was the owner, and has recorded nothing: the one before it is named by the log of that kernel only."""
+    harness = Harness()
+    async with harness.kernel(waiting) as first:
+        await first.start(waiting, run_id="r")
+        await until(first, "r", "step_waiting")
+        crash(first)
+    async with harness.kernel(waiting) as second:
+        await settled(lambda: harness.summary("r").owner == second.id)
+        crash(second)
+    async with harness.kernel(waiting) as third:
+        await third.signal("r", "go", 1)
+        await third.result("r")
+        fork = await third.fork("r")
+
+    assert takeovers(harness, "r") == [RunTakenOver(second.id, third.id)]
+    assert takeovers(harness, fork.run_id) == []
 
 
 async def test_an_owner_that_was_replaced_stops_silently() -> None:

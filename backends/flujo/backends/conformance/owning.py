@@ -6,6 +6,7 @@ from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
 from flujo.kernel.backend import (
+    ClaimedRun,
     Refused,
     Request,
     RunSummary,
@@ -20,6 +21,11 @@ from .harness import PATIENCE_SECONDS, Harness, behaviour, raising
 from .values import create, creation, following, journal
 
 
+def former_owners(*claimed: RunSummary) -> list[str | None]:
+    """Return who has died as the owner of each run, as a claim tells."""
+    return [run.former_owner if isinstance(run, ClaimedRun) else "untold" for run in claimed]
+
+
 @behaviour
 async def a_run_of_a_dead_owner_can_be_claimed(harness: Harness) -> None:
     """Claiming a run of a dead owner changes its owner, raises its token by one, and changes nothing else."""
@@ -29,6 +35,7 @@ async def a_run_of_a_dead_owner_can_be_claimed(harness: Harness) -> None:
     claimed = await two.claim("a")
 
     assert claimed == summary._replace(owner="two", token=2)
+    assert former_owners(claimed) == ["one"]
     assert await two.load("a") == claimed
 
 
@@ -38,7 +45,24 @@ async def a_run_without_an_owner_can_be_claimed(harness: Harness) -> None:
     one, two = await harness.open("one"), await harness.open("two")
     await create(one, creation("a", owner=None, status="failed", finished_at=5))
 
-    assert (await two.claim("a")).owner == "two"
+    claimed = await two.claim("a")
+    assert (claimed.owner, former_owners(claimed)) == ("two", [None])
+
+
+@behaviour
+async def a_run_that_was_given_up_has_no_former_owner(harness: Harness) -> None:
+    """Whoever claims it is told of an owner that has died over it, and of nobody who has released it."""
+    one, two, three = await harness.open("one"), await harness.open("two"), await harness.open("three")
+    await create(one, creation("a"), creation("b"), creation("c"))
+    await one.release(["a", "b"])
+    await harness.kill(one)
+    claimed = [await two.claim("a"), *await two.claim_idle(["running"], ["report"], 9)]
+    await harness.kill(two)
+    again = await three.claim_idle(["running"], ["report"], 9)
+
+    assert [run.run_id for run in claimed] == ["a", "b", "c"]
+    assert former_owners(*claimed) == [None, None, "one"]
+    assert former_owners(*again) == ["two", "two", "two"]
 
 
 @behaviour
@@ -170,6 +194,7 @@ async def idle_runs_are_claimed_together(harness: Harness) -> None:
     assert [run.run_id for run in first] == ["r1", "r2"]
     assert [run.run_id for run in rest] == ["r3"]
     assert {(run.owner, run.token) for run in [*first, *rest]} == {("two", 2)}
+    assert former_owners(*first, *rest) == ["one"] * 3
     assert await heir.load("r1") == first[0]
     assert not await heir.claim_idle(["running"], ["report"], 2)
 
@@ -468,6 +493,7 @@ async def a_share_is_claimed_until_none_is_left(harness: Harness) -> None:
 
     assert [run.run_id for run in claimed] == [*(f"r{number}" for number in range(7)), "free"]
     assert {(run.owner, run.token) for run in claimed} == {("two", 2)}
+    assert former_owners(*claimed) == [*["one"] * 7, None]
     assert (await heir.load("s")).owner == "one"
 
 
