@@ -332,6 +332,13 @@ def takes_an_orderly_end_for_a_crash() -> Iterator[None]:
 
 
 @contextmanager
+def takes_over_without_a_word() -> Iterator[None]:
+    """A new owner does not say whose death has made it one."""
+    with mock.patch("flujo.kernel.ownership.takeover.takeover_of", lambda owned: None):
+        yield
+
+
+@contextmanager
 def forgets_the_backoff() -> Iterator[None]:
     """The attempt after a failure starts at once, if another owner starts it."""
 
@@ -553,6 +560,7 @@ PLANTED = [
         lets_a_jump_back_delay_timers, 18, "longer than it was told to|it sleeps until|it waits until|it is due at"
     ),
     Planted(prunes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=134),
+    Planted(takes_over_without_a_word, 20, "is taken over with"),
     Planted(deletes_by_run_id, 19, "which nobody has asked for|has removed .* owns", seed=134),
 ]
 """Those that episodes are shown to see."""

@@ -53,8 +53,9 @@ async def a_run_without_an_owner_can_be_claimed(harness: Harness) -> None:
 async def a_run_that_was_given_up_has_no_former_owner(harness: Harness) -> None:
     """Whoever claims it is told of an owner that has died over it, and of nobody who has released it."""
     one, two, three = await harness.open("one"), await harness.open("two"), await harness.open("three")
-    await create(one, creation("a"), creation("b"), creation("c"))
-    await one.release(["a", "b"])
+    freed = await create(one, creation("a"), creation("b"))
+    await create(one, creation("c"))
+    await one.release([run.uid for run in freed])
     await harness.kill(one)
     claimed = [await two.claim("a"), *await two.claim_idle(["running"], ["report"], 9)]
     await harness.kill(two)
