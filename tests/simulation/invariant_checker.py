@@ -49,7 +49,7 @@ INVARIANTS = {
     17: "a run leaves memory only where the program does not notice: no handler runs, nothing it has begun is left",
     18: "while a process lives, no jump of the wall clock delays what it waits for",
     19: "a run is removed only if it is the one that was asked for, and nobody runs it",
-    20: "what an heir records first is whom it has the run from, if that owner has died, and nobody else says such a thing",
+    20: "an heir first records whom it has the run from, if that owner has died, and nobody else says such a thing",
 }
 """What is checked. The first twelve are what reliable systems promise; the others are flujo's own."""
 

@@ -334,7 +334,7 @@ def takes_an_orderly_end_for_a_crash() -> Iterator[None]:
 @contextmanager
 def takes_over_without_a_word() -> Iterator[None]:
     """A new owner does not say whose death has made it one."""
-    with mock.patch("flujo.kernel.ownership.takeover.takeover_of", lambda owned: None):
+    with mock.patch("flujo.kernel.ownership.takeover.takeover_of", return_value=None):
         yield
 
 
