@@ -74,6 +74,9 @@ NEVER = {"grpc", "google", "flujo.v1", "httpx", "psycopg", "asyncpg", "mkdocs", 
 """What no embedded command imports."""
 
 FOR_YAML = {"yaml", "jinja2", "flujo.workflows"}
+FOR_TEMPLATES = {"jinja2", "markupsafe", "flujo.workflows.evaluation", "flujo.workflows.sandbox"}
+"""What a workflow without a template does without (workflows/marks.py)."""
+
 FOR_TERMINALS = {"rich"}
 FOR_TYPES = {"pydantic", "pydantic_core"}
 """What only a Python workflow needs, for the types it declares; JSON takes the extension alone (json_core.py)."""
@@ -100,8 +103,9 @@ FOR_REGISTRIES = {"importlib.metadata", "importlib.resources"}
         (["inspect", "r"], FOR_YAML | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
         (["events", "r"], FOR_YAML | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
         (["stats"], FOR_YAML | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
-        (["explain", "r"], FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
-        (["run", "two.yaml"], FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
+        (["validate", "two.yaml"], FOR_TEMPLATES | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
+        (["explain", "r"], FOR_TEMPLATES | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
+        (["run", "two.yaml"], FOR_TEMPLATES | FOR_TERMINALS | FOR_TYPES | FOR_REGISTRIES),
         (["version"], FOR_TERMINALS),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",

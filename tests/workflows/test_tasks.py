@@ -17,7 +17,7 @@ from flujo.kernel.execution.subprocesses import Children
 from flujo.kernel.journal.failures import describe, error_kinds, error_type
 from flujo.workflows.registry import BUILT_IN, TaskCall, TaskInputError, Tasks
 from flujo.workflows.runlog import StepLog
-from flujo.workflows.sandbox import NotRun
+from flujo.workflows.seen import NotRun
 from flujo.workflows.tasks import python_code
 from flujo.workflows.tasks.files import MAX_READ_BYTES, NotAFileError, OutsideWorkspaceError, read_text
 from flujo.workflows.tasks.messages import TaskFailed

@@ -14,7 +14,8 @@ from jinja2 import meta, nodes
 from flujo.workflows import templates, workers
 from flujo.workflows.bounds import MAX_SIZE
 from flujo.workflows.evaluation import parsed
-from flujo.workflows.sandbox import NotRun, parts_of
+from flujo.workflows.sandbox import parts_of
+from flujo.workflows.seen import NotRun
 from flujo.workflows.templates import ConditionError, TemplateError, condition_references, references
 
 

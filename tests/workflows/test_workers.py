@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flujo.workflows import worker, workers
-from flujo.workflows.evaluation import EvaluationError
+from flujo.workflows.marks import EvaluationError
 from flujo.workflows.workers import Request, WorkerError, Workers
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc, or holds a pidfd")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .definitions import Definition, StepDefinition
-from .evaluation import is_template
+from .marks import is_template
 from .parameters import MISSING
 
 

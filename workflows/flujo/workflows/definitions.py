@@ -15,9 +15,9 @@ from flujo.kernel.programs import ALWAYS, EVERY_STEP, NO_RETRY, NOTHING, Overlap
 from .documents import WHOLE_FILE, Position
 from .failure_texts import rules_of
 from .graphs import Graph
+from .marks import References
 from .parameters import Parameter
 from .registry import Task
-from .templates import References
 
 CLEAN_UP_SECONDS = 60.0
 """How long clean-ups may take after a cancel or a timeout, unless `settings.clean_up_timeout` says otherwise."""

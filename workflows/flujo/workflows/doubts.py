@@ -11,7 +11,7 @@ from flujo.kernel.programs import NO_RETRY
 
 from .definitions import Definition, StepDefinition
 from .documents import Position
-from .evaluation import is_template
+from .marks import is_template
 from .templates import condition_references
 
 STATUSES = ("completed", "failed", "skipped", "pending")

@@ -25,7 +25,9 @@ from jinja2.environment import TemplateExpression
 from .bounds import bounded_text, bounded_value
 from .call_checks import problem_with_call
 from .filters import text_of
-from .sandbox import ROUNDS, SPREAD, Sandbox, Unsupported, parts_of
+from .marks import EvaluationError, TooHeavy, excerpt, in_braces
+from .sandbox import ROUNDS, SPREAD, NoResult, Sandbox, Unsupported, parts_of
+from .seen import Names, NotRun
 from .text_filters import NEEDING_A_PATTERN, check_pattern
 from .wording import unknown
 
@@ -48,21 +50,7 @@ MAX_LIGHT_RESULT = 64 * 1024
 
 _ITEM = 8
 
-Names = Mapping[str, Any]
 Run = Callable[[Any], Any]
-
-
-class EvaluationError(ValueError):
-    """A template cannot be read or evaluated. `source` is the template, if it is known which one, and `place` where in
-    it what is meant begins, in characters."""
-
-    def __init__(self, message: str, source: str = "", place: int = 0) -> None:
-        super().__init__(message)
-        self.message, self.source, self.place = message, source, place
-
-
-class TooHeavy(Exception):
-    """Not an error: the template may take longer, or more memory, than there is here."""
 
 
 class Path(NamedTuple):
@@ -76,16 +64,6 @@ class _Light(NamedTuple):
     run: Run
     paths: tuple[Path, ...]  # the values it works on; none of a template that only hands one on
     is_plain: bool  # no operators: texts are only put together
-
-
-def is_template(text: str) -> bool:
-    """True if rendering `text` could change it."""
-    return "{{" in text or "{%" in text
-
-
-def in_braces(expression: str) -> str:
-    """Return the template that an expression without braces stands for."""
-    return "{{ " + expression.strip() + " }}"
 
 
 def evaluate(source: str, names: Names) -> Any:
@@ -114,6 +92,13 @@ def evaluate_light(source: str, names: Names) -> Any:
         raise
     except Exception as error:  # an expression can raise whatever its operators and filters raise
         raise _explained(source, names, error) from error
+
+
+def with_steps(names: Names) -> Names:
+    """Return the names with the steps that have no result as templates see them."""
+    if NotRun not in map(type, (steps := names.get("steps", {})).values()):
+        return names
+    return {**names, "steps": {name: NoResult(*each) if type(each) is NotRun else each for name, each in steps.items()}}
 
 
 def parsed(source: str) -> nodes.Template:
@@ -148,12 +133,6 @@ def _parsed(source: str, sandbox: Sandbox) -> nodes.Template:
         raise EvaluationError(told, source) from None
     _check_names(source, tree)
     return tree
-
-
-def excerpt(source: str) -> str:
-    """Return the beginning of a template, to say which one is meant."""
-    line = source.strip().partition("\n")[0]
-    return line if len(line) <= 80 else line[:79] + "…"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -313,7 +292,7 @@ def _code_of(source: str, tree: nodes.Template) -> Run:
 
 
 def _code_by(tree: nodes.Template, sandbox: Sandbox) -> Run:
-    if (expression := _only_expression(tree)) is not None:
+    if (expression := only_expression(tree)) is not None:
         result = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
         assigning = nodes.Template([result], lineno=1)
         assigning.set_environment(sandbox)
@@ -321,7 +300,7 @@ def _code_by(tree: nodes.Template, sandbox: Sandbox) -> Run:
     return sandbox.from_string(tree).render
 
 
-def _only_expression(tree: nodes.Template) -> nodes.Expr | None:
+def only_expression(tree: nodes.Template) -> nodes.Expr | None:
     """Return the expression that a template is, and nothing else."""
     if len(tree.body) != 1 or not isinstance(output := tree.body[0], nodes.Output):
         return None
@@ -397,7 +376,7 @@ def _light(source: str) -> _Light | None:
     if not all(isinstance(node, _PLAIN) for node in kinds):
         return _Light(_code_of(source, tree), tuple(_paths(tree)), is_plain=False)
     parts = [_way(part) for output in tree.body for part in output.nodes]  # type: ignore[attr-defined]
-    if _only_expression(tree) is not None:
+    if only_expression(tree) is not None:
         return _Light(parts[0], (), is_plain=True)
     return _Light(
         lambda names: bounded_text(text_of(part(names)) for part in parts), tuple(_paths(tree)), is_plain=True

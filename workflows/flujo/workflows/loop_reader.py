@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jinja2 import nodes
-
 from .definition_keys import LOOP_KEYS, LOOP_TASK_KEYS, PROGRESS_KEYS, check_keys
 from .definitions import LoopDefinition, OnError
 from .documents import Node, Position, Problems
-from .evaluation import EvaluationError, is_template, parsed
 from .input_reader import Given, InputReader, Scope
 from .loops import not_a_list
+from .marks import is_template
 from .reading import NodeReader, has_value
 from .registry import Task
 from .tasks.batch import batch
 from .template_checks import TemplateChecks, has_template
-from .templates import LOOP_NAMES, ROOT_NAMES
+from .templates import LOOP_NAMES, ROOT_NAMES, gives_text
 from .wording import shown, unknown
 
 REPORT_SECONDS = 5.0
@@ -155,7 +153,7 @@ class LoopReader(NodeReader):
         if node is None:
             return []
         if isinstance(node.value, str) and is_template(node.value):
-            if _gives_text(node.value):
+            if gives_text(node.value):
                 told_text = "text is never split, so write one `{{ … }}` that gives a list, and nothing around it"
                 self._add(node.at, f"{told} gives text, since it is more than one expression; {told_text}")
         elif not isinstance(node.value, list):
@@ -201,13 +199,3 @@ class LoopReader(NodeReader):
 
 def _takes(task: Task, name: str) -> bool:
     return task.takes_any_input or task.input(name) is not None
-
-
-def _gives_text(source: str) -> bool:
-    """True if a template is more than one expression alone, and so gives text."""
-    try:
-        body = parsed(source).body
-    except EvaluationError:
-        return False  # told of already
-    parts = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
-    return len(parts) != 1 or isinstance(parts[0], nodes.TemplateData)

@@ -16,7 +16,7 @@ from flujo.kernel.programs import planned_name
 
 from .definitions import Definition, StepDefinition
 from .parameters import Parameter
-from .sandbox import NotRun, Variables
+from .seen import NotRun, Variables
 from .templates import render
 from .texts import as_text
 

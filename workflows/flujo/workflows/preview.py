@@ -12,10 +12,10 @@ from flujo.kernel.programs import StepChoice
 
 from .choosing import part_of
 from .definitions import Definition, StepDefinition
-from .evaluation import is_template
+from .marks import References, is_template
 from .parameters import check_inputs
-from .sandbox import Variables
-from .templates import References, condition_references, holds, references, render
+from .seen import Variables
+from .templates import condition_references, holds, references, render
 from .texts import as_text
 
 _KNOWN = ("args", "env", "settings", "workflow", "workflow_name", "workflow_file", "workflow_dir", "start_dir")

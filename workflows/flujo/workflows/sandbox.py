@@ -30,6 +30,7 @@ from .bounds import (
     kind_of_value,
 )
 from .filters import filters, printf_arguments, text_of
+from .seen import Variables, why_not_whole
 
 ROUNDS = "__rounds"
 """The name under which a rendering counts the rounds of its loops."""
@@ -108,10 +109,6 @@ class _Parser(Parser):
         return found
 
 
-class Variables(dict[str, str]):
-    """The environment variables a run has recorded, which templates see as `env`."""
-
-
 class Missing(StrictUndefined):
     """A name or attribute that is not there. Using it raises an error which lists what is; asking it for an attribute,
     an item or a call gives the same again, so that one `default` covers the whole chain."""
@@ -142,8 +139,8 @@ class Missing(StrictUndefined):
         return f"`{name}` is not defined"
 
 
-class NotRun(Missing):
-    """A step without a result: not `defined`, yet its `status` answers."""
+class NoResult(Missing):
+    """`NotRun` as a template sees it: not `defined`, yet its `status` answers."""
 
     __slots__ = ("status", "step")
 
@@ -186,7 +183,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             except (TypeError, LookupError):
                 _require_whole(obj, attribute)
         if isinstance(obj, Undefined):
-            return obj.status if isinstance(obj, NotRun) and attribute == "status" else obj
+            return obj.status if isinstance(obj, NoResult) and attribute == "status" else obj
         return super().getattr(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -259,18 +256,6 @@ def _require_whole(result: Mapping[str, Any], name: str) -> None:
     """Raise LimitError for an output of a command that was cut, or went to a file: no `default` may stand for it."""
     if (why := why_not_whole(result, name)) is not None:
         raise LimitError(why)
-
-
-def why_not_whole(result: Mapping[str, Any], name: str) -> str | None:
-    """Return why the result of a command has no such output although there was one; None if that is not so."""
-    if f"{name}_cut" in result and result.get("truncated") is True:
-        return (
-            f"`{name}` was cut, since there was more of it than was kept: ask for more with `max_output`, or write "
-            f"`{name}: FILE` beside the command, which keeps all of it; what was kept is `{name}_cut`"
-        )
-    if f"{name}_file" in result and "return_code" in result and name not in result:
-        return f"`{name}` went to a file: its path is `{name}_file`, and the task `read_file` reads it"
-    return None
 
 
 class _Formatter(SandboxedFormatter):

@@ -32,7 +32,7 @@ from flujo.kernel.programs import (
 )
 
 from .redaction import MIN_LENGTH, NotingRedactor, Redactor
-from .sandbox import Variables
+from .seen import Variables
 
 RECORDED = "secrets"
 """The name under which a run records the names of its secrets, with those of the run that has started it."""

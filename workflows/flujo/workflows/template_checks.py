@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from .definitions import Use
 from .documents import Node, Position, Problems
-from .evaluation import in_braces, is_template
+from .marks import References, in_braces, is_template
 from .mixed_conditions import as_one_expression
 from .other_systems import NAMES_OF_OTHER_SYSTEMS
 from .parameters import Parameter
 from .places import place_in
 from .registry import Mention
 from .step_order import AT_THE_END, StepOrder
-from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, References, TemplateError, condition_references, references
+from .templates import LOOP_NAMES, ROOT_NAMES, STEP_FIELDS, TemplateError, condition_references, references
 from .wording import like, nearest, shown, unknown, unlike
 
 MAX_TEMPLATES = 20_000

@@ -16,12 +16,13 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from .bounds import MAX_VALUE, bounded_value
-from .evaluation import EvaluationError, evaluate, excerpt, is_template
-from .sandbox import NotRun, Variables
+from .evaluation import evaluate
+from .marks import EvaluationError, excerpt, map_texts
+from .sandbox import NoResult
+from .seen import Variables
 
 CPU_SECONDS = 0.7
 """Processor time of one request: with the start of a worker and all that is around it, less than a second."""
@@ -75,7 +76,7 @@ def _within_limits(start: int, request: bytes) -> tuple[Any, dict[str, Any]]:
 def answered(value: Any, names: dict[str, Any]) -> Any:
     """Return the value with every text in it rendered; raises EvaluationError."""
     if isinstance(steps := names.get("steps"), dict):
-        names["steps"] = {name: NotRun(*step) if isinstance(step, tuple) else step for name, step in steps.items()}
+        names["steps"] = {name: NoResult(*step) if isinstance(step, tuple) else step for name, step in steps.items()}
     if isinstance(env := names.get("env"), dict):
         names["env"] = Variables(env)
     rendered = map_texts(value, lambda source: _evaluated(source, names))
@@ -83,17 +84,6 @@ def answered(value: Any, names: dict[str, Any]) -> Any:
 
 
 TOO_LARGE = f"what the templates give is larger than {MAX_VALUE // 1024 // 1024} MiB"
-
-
-def map_texts(value: Any, change: Any) -> Any:
-    """Return a copy of the value in which `change` was applied to every template."""
-    if isinstance(value, str):
-        return change(value) if is_template(value) else value
-    if isinstance(value, Mapping):
-        return {key: map_texts(item, change) for key, item in value.items()}
-    if isinstance(value, list):
-        return [map_texts(item, change) for item in value]
-    return value
 
 
 def _evaluated(source: str, names: dict[str, Any]) -> Any:

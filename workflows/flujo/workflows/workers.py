@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from .bounds import MAX_VALUE, bounded_value
-from .evaluation import EvaluationError
-from .sandbox import NotRun
+from .marks import EvaluationError
+from .seen import NotRun
 from .worker import CPU_SECONDS, LENGTH, MEMORY_MIB
 
 MAX_WORKERS = 2

@@ -10,7 +10,7 @@ from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import GivenUp, may_block
 from flujo.workflows.places import position_in
 from flujo.workflows.registry import Mention, TaskCall, task
-from flujo.workflows.sandbox import NotRun
+from flujo.workflows.seen import NotRun
 from flujo.workflows.templates import TemplateError, render
 from flujo.workflows.texts import as_text
 

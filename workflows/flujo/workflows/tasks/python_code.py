@@ -22,7 +22,7 @@ from flujo.kernel.programs import Finished
 from flujo.kernel.values import MAX_OUTPUT_BYTES
 from flujo.workflows.missing_modules import NO_MODULE, PLACES, told_of_module
 from flujo.workflows.registry import InText, LoopScope, Mention, TaskCall, task
-from flujo.workflows.sandbox import why_not_whole
+from flujo.workflows.seen import why_not_whole
 
 from .python_pool import ChildEnded, pool_of, program
 from .shell import end_of, how_it_ended
