@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from flujo.kernel.errors import StepChoiceError
 from flujo.kernel.programs import EVERY_STEP, StepChoice
@@ -25,8 +24,7 @@ def part_of(definition: Definition, choice: StepChoice, goes_on: bool = False) -
         _require_known(part, "start_from", () if choice.start_from is None else (choice.start_from,))
     skipped = set(choice.skip_steps)
     earlier = _before(part, choice.start_from)
-    part = replace(
-        part,
+    part = part._replace(
         chosen=choice._replace(flow=part.chosen.flow),
         left_out={step.name: "it is among --skip-steps" for step in part.steps if step.name in skipped},
         passed_by=dict.fromkeys(earlier, f"the run was started from {choice.start_from!r}"),
@@ -35,18 +33,17 @@ def part_of(definition: Definition, choice: StepChoice, goes_on: bool = False) -
     if not goes_on:
         _require_results(part, gone)
     uses = [use for use in part.uses if use.step not in gone]
-    return replace(part, needed_env=needed_env(part, uses), needed_inputs=needed_inputs(part, uses))
+    return part._replace(needed_env=needed_env(part, uses), needed_inputs=needed_inputs(part, uses))
 
 
 def _of_flow(definition: Definition, name: str) -> Definition:
     if name == EVERY_STEP:
-        return replace(definition, chosen=StepChoice(EVERY_STEP))
+        return definition._replace(chosen=StepChoice(EVERY_STEP))
     if name not in definition.flows:
         raise StepChoiceError(definition.name, "flow", unknown("flow", name, [*definition.flows, EVERY_STEP]))
     flow = definition.flows[name]
     steps = {step.name: step for step in definition.steps}
-    return replace(
-        definition,
+    return definition._replace(
         steps=tuple(steps[each] for each in flow.steps),
         graph=flow.graph,
         outside=tuple(each for each in steps if each not in flow.steps),

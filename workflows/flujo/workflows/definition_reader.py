@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from flujo.kernel.programs import ANY, Retention
@@ -52,8 +51,7 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     optional = uses_of_optional_results(definition, definition.uses)
     undeclared = [(at, _UNDECLARED.format(name)) for name, at in definition.undeclared.items()]
     found = [*optional, *undeclared, *doubts(definition, reader.places)]
-    return replace(
-        definition,
+    return definition._replace(
         needed_env=needed_env(definition, definition.uses),
         needed_inputs=needed_inputs(definition, definition.uses),
         warnings=tuple(dict.fromkeys(problems.at(at, message) for at, message in found)),
@@ -258,8 +256,8 @@ def _with_mentions(
         reads["workflow.version"] = version
     if reads_env and env.written:
         reads["env"] = env.written
-    loop = None if step.loop is None else replace(step.loop, mentions=_parameters(of_items))
-    return replace(step, mentions=_parameters(mentioned), reads=reads, loop=loop)
+    loop = None if step.loop is None else step.loop._replace(mentions=_parameters(of_items))
+    return step._replace(mentions=_parameters(mentioned), reads=reads, loop=loop)
 
 
 def _parameters(mentioned: set[Mention]) -> frozenset[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flujo.kernel.durations import parse_duration
@@ -49,8 +48,7 @@ class Flow(NamedTuple):
     graph: Graph | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnError:
+class OnError(NamedTuple):
     """What follows when a step has failed for good: the run fails unless it `goes_on`, with the step `next` if given.
 
     With `fails_at_the_end` it goes on and fails once nothing is left to do. `message` is a template for what the
@@ -63,8 +61,7 @@ class OnError:
     fails_at_the_end: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopDefinition:
+class LoopDefinition(NamedTuple):
     """What a step does once per item of a list: `task` with `inputs`, which see the item also under `arg_name`.
 
     `items`, `max_workers` and `chunk_size` may be templates; `told_items` is what messages call the first. A loop that
@@ -83,8 +80,7 @@ class LoopDefinition:
     mentions: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repeat:
+class Repeat(NamedTuple):
     """A step is performed until the condition `until` holds, at most `rounds` times, `seconds` after one another."""
 
     until: str
@@ -92,8 +88,7 @@ class Repeat:
     rounds: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDefinition:
+class StepDefinition(NamedTuple):
     """One step as it is written. `digest` covers its task, inputs and condition, unrendered, with what they mention of
     the definition itself (`reads`), and nothing else; of a loop it has two parts, `ITEM/LIST`
     (flujo.kernel.journal.compatibility).
@@ -112,7 +107,7 @@ class StepDefinition:
     always_run: bool
     description: str | None
     mentions: frozenset[str] = frozenset()
-    reads: Mapping[str, Any] = field(default_factory=dict)
+    reads: Mapping[str, Any] = {}
     loop: LoopDefinition | None = None
     at: Position = WHOLE_FILE
     repeat: Repeat | None = None
@@ -145,8 +140,7 @@ def _digest(written: Any) -> str:
     return hashlib.sha256(json.dumps(written, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Definition:
+class Definition(NamedTuple):
     """A valid definition.
 
     `graph` None: the steps run in order. `outputs` None: none are declared. `env`: variables for the commands of all
@@ -170,14 +164,14 @@ class Definition:
     description: str | None = None
     version: str | None = None
     parameters: tuple[Parameter, ...] = ()
-    undeclared: Mapping[str, Position] = field(default_factory=dict)
+    undeclared: Mapping[str, Position] = {}
     outputs: Mapping[str, Any] | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = {}
     timeout_seconds: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = {}
     retention: Retention | None = None
     secrets: tuple[str, ...] = ()
-    env: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, Any] = {}
     env_files: tuple[str, ...] = ()
     env_names: frozenset[str] = frozenset()
     needed_env: frozenset[str] = frozenset()
@@ -185,12 +179,12 @@ class Definition:
     waiting_unsaid: frozenset[str] = frozenset()
     uses: tuple[Use, ...] = ()
     warnings: tuple[Problem, ...] = ()
-    flows: Mapping[str, Flow] = field(default_factory=dict)
+    flows: Mapping[str, Flow] = {}
     default_flow: str = EVERY_STEP
     chosen: StepChoice = EVERYTHING
     outside: tuple[str, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    passed_by: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[str, str] = {}
+    passed_by: Mapping[str, str] = {}
 
     @property
     def digest(self) -> str:

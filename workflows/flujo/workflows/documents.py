@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import yaml
@@ -57,8 +56,7 @@ class Position(NamedTuple):
 WHOLE_FILE = Position(1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A scalar, a list of nodes, or a mapping of texts to nodes.
 
     `source` is a scalar as it was written, `keys` says where the keys of a mapping stand, `size` counts all nodes.
@@ -67,7 +65,7 @@ class Node:
     value: Any
     at: Position
     source: str = ""
-    keys: dict[str, Position] = field(default_factory=dict)
+    keys: Mapping[str, Position] = {}
     size: int = 1
 
     def plain(self) -> Any:
@@ -253,7 +251,7 @@ class _Builder:
             spread = f"\"{{{{ ['…', *{alias.anchor}] }}}}\" puts the items of a list among others"
             self._stop(alias, f"there is no complete `&{alias.anchor}` before this alias; {spread}")
         self._count(alias, node.size)
-        return replace(node, at=at)
+        return node._replace(at=at)
 
     def _sequence(self, at: Position, depth: int) -> Node:
         items: list[Node] = []
@@ -263,7 +261,7 @@ class _Builder:
 
     def _mapping(self, at: Position, depth: int) -> Node:
         entries: dict[str, Node] = {}
-        keys: dict[str, Position] = {}
+        keys: Mapping[str, Position] = {}
         size = 1
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)

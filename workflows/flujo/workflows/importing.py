@@ -22,7 +22,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -184,7 +183,7 @@ class _Importer(NodeReader):
             if self._are_like(key, given) and any(part is not root and key in part.value for part in parts):
                 top[key] = merge(given)
                 keys.setdefault(key, root.at)
-        return replace(root, value=top, keys=keys)
+        return root._replace(value=top, keys=keys)
 
     def _are_like(self, key: str, nodes: list[Node]) -> bool:
         """True if all that is merged is of the kind it has to be; what is not is noted."""

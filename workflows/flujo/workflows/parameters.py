@@ -13,8 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError
@@ -44,8 +43,7 @@ MISSING: Any = object()
 """Stands for a default that was not given; null is a default."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One named value. Without `types` anything is accepted; `allowed`, if there are any, are the only values."""
 
     name: str

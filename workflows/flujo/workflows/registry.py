@@ -14,7 +14,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -103,8 +102,7 @@ class LoopScope:
         self.kept: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class TaskCall:
+class TaskCall(NamedTuple):
     """What a task receives: its inputs, rendered and checked, and where it runs.
 
     `workspace` is the folder of the run and exists. `context` holds every name templates see. `attempt` has the run's
@@ -119,7 +117,7 @@ class TaskCall:
     context: Mapping[str, Any]
     log: StepLog
     loop: LoopScope | None = None
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = {}
 
     def environment(self) -> dict[str, str]:
         """Return the variables of a child process: those of this process, those of the workflow, those that name its
@@ -142,8 +140,7 @@ Mention = tuple[str, str | None]
 """One of the names that templates see, and what is taken out of it; None where that cannot be told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """A task's descriptor. It returns plain JSON, or a `Wait`.
 
     `one_of` lists groups of inputs of which exactly one must be given. `spellings` are other words for inputs, each
@@ -158,8 +155,8 @@ class Task:
     run: Run
     inputs: tuple[Parameter, ...] = ()
     one_of: tuple[tuple[str, ...], ...] = ()
-    spellings: Mapping[str, str] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
+    spellings: Mapping[str, str] = {}
+    result: Mapping[str, Any] = {}
     takes_any_input: bool = False
     needs_workspace: bool = True
     starts_run: bool = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from flujo.kernel.programs import Overlap
@@ -141,7 +140,7 @@ def _with(step: Node, defaults: dict[str, Node], keys: dict[str, Position]) -> N
         missing.pop("timeout", None)
     if "task" in own and (own["task"].value in WITHOUT_RETRY or _has_no_rules(own["task"].value, missing.get("retry"))):
         missing.pop("retry", None)
-    return replace(step, value={**own, **missing}, keys={**step.keys, **{key: keys[key] for key in missing}})
+    return step._replace(value={**own, **missing}, keys={**step.keys, **{key: keys[key] for key in missing}})
 
 
 def _has_no_rules(task: Any, retry: Node | None) -> bool:
