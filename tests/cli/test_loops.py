@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cli.conftest import Flujoctl
-from flujo.cli.display import LiveDisplay
+from flujo.cli.live_display import LiveDisplay
 from flujo.cli.text import loop_progress
 from flujo.kernel import Event, Progress, WorkflowState, events
 from flujo.kernel.transitions import fold

@@ -7,6 +7,7 @@ from typing import assert_never
 from flujo.kernel import Event, StepState, SystemClock, WorkflowState, events
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant, to_datetime
 from flujo.kernel.json_core import from_json
+from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS
 
 from .text import cut_outputs, elapsed, first_line, instant, items_done, loop_progress, printable, progress, value
@@ -186,3 +187,14 @@ def _wait_line(fact: events.StepWaiting) -> str:
 def _recorded(json_text: str) -> str:
     """Return recorded JSON text as a short value."""
     return value(from_json(json_text), 60)
+
+
+def is_routine(event: Event, state: WorkflowState) -> bool:
+    """True for the start, a mere wait and the success of an item of a loop, which reports its progress."""
+    fact = event.fact
+    if not isinstance(fact, events.StepStarted | events.StepCompleted | events.StepWaiting):
+        return False
+    if isinstance(fact, events.StepWaiting) and fact.signal is not None:
+        return False
+    loop = state.steps.get(loop_of(fact.step) or "")
+    return loop is not None and loop.kind == ITEMS
