@@ -91,7 +91,7 @@ FOR_LISTS = {
 }
 """What a list of the runs of a store on SQLite does without: an event loop, JSON, and all that runs workflows."""
 
-FOR_RARE_CALLS = {"statistics", "fractions", "secrets", "random", "shutil", "bz2", "lzma"}
+FOR_RARE_CALLS = {"statistics", "secrets", "random", "shutil", "bz2", "lzma"}
 """What a median, a command and a random word were imported for."""
 
 FOR_REGISTRIES = {"importlib.metadata", "importlib.resources"}

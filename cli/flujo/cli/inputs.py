@@ -24,7 +24,7 @@ from .usage import NotAnInput
 
 STDIN = Path("-")
 
-_ASSIGNMENT = re.compile(r"([^\W\d][\w.-]*)(:?=)(.*)", re.DOTALL)
+_ASSIGNMENT = r"(?s)([^\W\d][\w.-]*)(:?=)(.*)"
 
 
 def parse_inputs(assignments: Iterable[str], file: Path | None = None) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def parse_labels(labels: Iterable[str]) -> dict[str, str]:
     """Return labels given as NAME=TEXT; raises click.UsageError."""
     parsed: dict[str, str] = {}
     for label in labels:
-        match = _ASSIGNMENT.fullmatch(label)
+        match = re.fullmatch(_ASSIGNMENT, label)
         if match is None or match[2] != "=":
             raise click.UsageError(f"{label!r} is not a label: write NAME=TEXT")
         parsed[match[1]] = match[3]
@@ -112,7 +112,7 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _parse(assignment: str) -> tuple[str, Any]:
-    match = _ASSIGNMENT.fullmatch(assignment)
+    match = re.fullmatch(_ASSIGNMENT, assignment)
     if match is None:
         raise NotAnInput(assignment)
     name, operator, text = match.groups()

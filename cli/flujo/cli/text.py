@@ -77,10 +77,10 @@ def first_line(text: str, limit: int = 200) -> str:
 def without_lines(message: str, lines: Collection[str]) -> list[str]:
     """Return the lines of the message of an error but for those that are shown already as last lines of its step."""
     first, *rest = message.splitlines() or [""]
-    return [first, *(line for line in rest if printable(_END.sub("", line)) not in lines)]
+    return [first, *(line for line in rest if printable(re.sub(_END, "", line)) not in lines)]
 
 
-_END = re.compile(r"^the end of its std(out|err): ")
+_END = r"^the end of its std(out|err): "
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ MICROSECONDS = 1_000_000
 
 _UNITS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|w|d|h|m|s)")
-_ISO = re.compile(
+_ISO = (
     r"P(?:(?P<w>\d+)W)?(?:(?P<d>\d+(?:\.\d+)?)D)?"
     r"(?:T(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?"
 )
@@ -48,7 +48,7 @@ def _parse_text(text: str) -> float:
         return float(trimmed)
     except ValueError:
         pass
-    iso = _ISO.fullmatch(trimmed)
+    iso = re.fullmatch(_ISO, trimmed)
     if iso and any(iso.groupdict().values()):
         return sum(float(number) * _UNITS[unit] for unit, number in iso.groupdict().items() if number)
     parts = _PART.findall(trimmed)

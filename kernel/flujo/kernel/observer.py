@@ -7,7 +7,6 @@ from contextlib import aclosing, suppress
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol, Unpack
 
 import anyio
@@ -34,6 +33,7 @@ from .journal.state import FINAL, LIVE, RunStatus, StepStatus, WorkflowState
 from .journal.statistics import (
     Statistics,
     WorkflowStatistics,
+    median,
     sample,
     sampled_runs,
     step_durations,
@@ -202,7 +202,7 @@ class Observer:
         wanted = RunFilter(statuses=(RunStatus.COMPLETED,), workflow=workflow)
         done = await self.backend.list(wanted, limit=EARLIER_RUNS)
         took = [run.finished_at - run.started_at for run in done.runs if run.finished_at and run.started_at]
-        return median(took) / MICROSECONDS if took else None
+        return median(sorted(took)) / MICROSECONDS if took else None
 
     async def summary(self, run_id: str) -> RunSummary:
         """Return how a run stands, without its journal; raises RunNotFoundError."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 RECORDED = "traceparent"
 """Where the environment of a run has it."""
 
-_FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_FORM = r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 
 
 class TraceContext(NamedTuple):
@@ -40,7 +40,7 @@ class TraceContext(NamedTuple):
 
 def parse(header: object) -> TraceContext | None:
     """Return the span that a `traceparent` names; None for what is none, which a receiver passes over."""
-    found = _FORM.fullmatch(header) if isinstance(header, str) and len(header) < 512 else None
+    found = re.fullmatch(_FORM, header) if isinstance(header, str) and len(header) < 512 else None
     if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
         return None
     if not found[2].strip("0") or not found[3].strip("0"):

@@ -18,7 +18,7 @@ from flujo.kernel.errors import InvalidAddressError
 LONGEST_PATH = 103
 """Bytes in the path of a socket: 107 on Linux, 103 on macOS."""
 
-_TCP = re.compile(r"(?:tcp://)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})/?")
+_TCP = r"(?:tcp://)?(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})/?"
 
 
 class ServerAddress(NamedTuple):
@@ -37,7 +37,7 @@ class ServerAddress(NamedTuple):
         scheme, colon, rest = text.partition(":")
         if colon and scheme == "unix":
             return cls(text, _socket_path(text, rest))
-        if (match := _TCP.fullmatch(text)) is None:
+        if (match := re.fullmatch(_TCP, text)) is None:
             raise InvalidAddressError(text, "it is neither unix:PATH nor tcp://HOST:PORT")
         host, port = match[1] or match[2], int(match[3])
         if port > 65535:

@@ -176,12 +176,12 @@ def _way_out(text: str, error: yaml.MarkedYAMLError) -> str:
         return "; in double quotes a backslash is written twice, and stands for itself in single quotes or below a `|`"
     if "alphabetic or numeric" in problem:
         return "; quote the text, since `*` and `&` at its beginning mean something else in YAML"
-    if _SECOND_TEXT.search(line[:2000]):
+    if re.search(_SECOND_TEXT, line[:2000]):
         return "; a text in quotes ends with its second quote: write the inner one twice, as 'it''s', or use other ones"
     if "expected ',' or" in problem:
         return "; close each `{` and `[`, and quote a text inside of them that holds `,`, `: ` or quotes"
-    if "could not find expected ':'" in problem and _BLOCK.search(
-        "\n".join(lines[max(0, mark.line - 4) : mark.line] if mark else [])
+    if "could not find expected ':'" in problem and re.search(
+        _BLOCK, "\n".join(lines[max(0, mark.line - 4) : mark.line] if mark else [])
     ):
         return "; the text below a `|` is indented more than its key"
     if problem.startswith("found character") or "found unexpected" in problem or "expected <block end>" in problem:
@@ -189,10 +189,10 @@ def _way_out(text: str, error: yaml.MarkedYAMLError) -> str:
     return ""
 
 
-_SECOND_TEXT = re.compile(r":\s+('[^']*'|\"[^\"]*\")\s*[^\s#,}\]]")
+_SECOND_TEXT = r":\s+('[^']*'|\"[^\"]*\")\s*[^\s#,}\]]"
 """A value in quotes, and something behind it."""
 
-_BLOCK = re.compile(r"[:-] *[|>][-+0-9]*\n *[^ \n][^\n]*\n*\Z")
+_BLOCK = r"[:-] *[|>][-+0-9]*\n *[^ \n][^\n]*\n*\Z"
 """A `|` at the end of a line, and one line below it."""
 
 
@@ -261,7 +261,7 @@ class _Builder:
 
     def _mapping(self, at: Position, depth: int) -> Node:
         entries: dict[str, Node] = {}
-        keys: Mapping[str, Position] = {}
+        keys: dict[str, Position] = {}
         size = 1
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)

@@ -16,7 +16,7 @@ from .templates import condition_references
 
 STATUSES = ("completed", "failed", "skipped", "pending")
 
-_COMPARED = re.compile(r"""\.status\s*[=!]=\s*(['"])([^'"]*)\1""")
+_COMPARED = r"""\.status\s*[=!]=\s*(['"])([^'"]*)\1"""
 
 Doubt = tuple[Position, str]
 
@@ -45,7 +45,7 @@ def _of_condition(step: StepDefinition) -> Iterator[str]:
     if not (mentioned.roots or mentioned.steps or mentioned.env or mentioned.parameters):
         told = "as it is no template, it is read as an expression" if not is_template(condition) else "it names nothing"
         yield f"the condition of step `{step.name}` is the same in every run: {told}"
-    for _, status in _COMPARED.findall(condition):
+    for _, status in re.findall(_COMPARED, condition):
         if status not in STATUSES:
             yield f"no step ever has the status {status!r}; a status is {', '.join(STATUSES[:-1])} or {STATUSES[-1]}"
 

@@ -14,9 +14,9 @@ import stat
 
 MAX_BYTES = 64 * 1024
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*", re.DOTALL)
-_DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
-_SINGLE = re.compile(r"'([^']*)'\s*(?:#.*)?")
+_LINE = r"(?s)\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*"
+_DOUBLE = r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?'
+_SINGLE = r"'([^']*)'\s*(?:#.*)?"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -46,7 +46,7 @@ def read_variables(text: str) -> dict[str, str]:
             continue
         if "\0" in line:
             raise EnvFileError(f"line {number}: a variable cannot hold NUL")
-        match = _LINE.fullmatch(line)
+        match = re.fullmatch(_LINE, line)
         if match is None:
             raise EnvFileError(f"line {number}: write NAME=VALUE; names have letters, digits and _, no digit first")
         found[match[1]] = _value(match[2], number)
@@ -56,7 +56,7 @@ def read_variables(text: str) -> dict[str, str]:
 def _value(written: str, number: int) -> str:
     if written[:1] not in ("'", '"'):
         return re.split(r"(?:^|\s)#", written, maxsplit=1)[0].rstrip()
-    quoted = (_DOUBLE if written[0] == '"' else _SINGLE).fullmatch(written)
+    quoted = re.fullmatch(_DOUBLE if written[0] == '"' else _SINGLE, written)
     if quoted is None:
         raise EnvFileError(f"line {number}: the quotes do not end; a value of several lines is written with \\n")
     if written[0] == "'":

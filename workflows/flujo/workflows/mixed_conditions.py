@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import re
 
-_EXPRESSION = re.compile(r"""(?P<quote>['"]?)\{\{-?(?P<inner>(?:[^{}'"]|'[^']*'|"[^"]*")*?)-?\}\}(?P=quote)""")
-_SIMPLE = re.compile(r"""[\w.]+(?:\[[^\]]*\]|\.\w+|\s*\|\s*\w+(?:\([^()]*\))?)*""")
+_EXPRESSION = r"""(?P<quote>['"]?)\{\{-?(?P<inner>(?:[^{}'"]|'[^']*'|"[^"]*")*?)-?\}\}(?P=quote)"""
+_SIMPLE = r"""[\w.]+(?:\[[^\]]*\]|\.\w+|\s*\|\s*\w+(?:\([^()]*\))?)*"""
 
 
 def as_one_expression(condition: str) -> str | None:
     """Return the expression that a condition means in which braces stand for a part only; None for any other one."""
     if "{%" in condition:
         return None  # what stands between statements is what they come to
-    around = _EXPRESSION.sub("", condition)
+    around = re.sub(_EXPRESSION, "", condition)
     if around == condition or not around.strip():
         return None
-    return _EXPRESSION.sub(_as_operand, condition).strip()
+    return re.sub(_EXPRESSION, _as_operand, condition).strip()
 
 
 def _as_operand(found: re.Match[str]) -> str:
     inner = found["inner"].strip()
-    return inner if _SIMPLE.fullmatch(inner) else f"({inner})"
+    return inner if re.fullmatch(_SIMPLE, inner) else f"({inner})"

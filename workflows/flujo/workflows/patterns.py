@@ -93,14 +93,14 @@ def _told(error: str) -> str:
     return f"is not a regular expression: {reason}{place}{hint}"
 
 
-_ATOM = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
+_ATOM = r"(?s)\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+)(?:,(\d*))?\}|."
 
 
 def _states(pattern: str) -> int:
     """Return the size of a valid pattern with everything it counts written out."""
     open_groups: list[int] = []  # what stands before each
     size = last = 0  # of the group so far, and of its last part
-    for atom in _ATOM.finditer(pattern):
+    for atom in re.finditer(_ATOM, pattern):
         text = atom[0]
         if text == "(":
             open_groups.append(size)

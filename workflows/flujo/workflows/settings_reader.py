@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flujo.kernel.programs import Overlap
@@ -27,7 +27,7 @@ _ELSEWHERE = {
 }
 """What people look for in the settings, which hold any values for templates, and what it is there."""
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 class SettingsReader(NodeReader):
@@ -77,7 +77,7 @@ class SettingsReader(NodeReader):
         variables = self._mapping(node, "`env`")
         for name, value in variables.items():
             assert node is not None
-            if not _VARIABLE.fullmatch(name):
+            if not re.fullmatch(_VARIABLE, name):
                 self._add(node.keys[name], f"{shown(name)} is not the name of a variable: letters, digits and _")
             if value.value is None or isinstance(value.value, (dict, list)):
                 self._add(value.at, f"variable `{name}` must be text, not {kind_of(value)}")
@@ -130,7 +130,7 @@ class SettingsReader(NodeReader):
             self._add(show.at, "`show_available` can be true only: the message for a missing name lists what there is")
 
 
-def _with(step: Node, defaults: dict[str, Node], keys: dict[str, Position]) -> Node:
+def _with(step: Node, defaults: dict[str, Node], keys: Mapping[str, Position]) -> Node:
     own = step.value
     missing = {key: value for key, value in defaults.items() if key not in own}
     on_error = own.get("on_error")

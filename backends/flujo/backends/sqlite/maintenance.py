@@ -7,7 +7,6 @@ what takes long asks now and then whether to stop.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -110,7 +109,7 @@ def backup(places: files.StoreFiles, target: Path, stop: Cancellation = never) -
     target = target.expanduser().absolute()
     if os.path.lexists(target):
         raise StoreExistsError(str(target))
-    unfinished = target.with_name(f"{target.name}.{secrets.token_hex(4)}.unfinished")
+    unfinished = target.with_name(f"{target.name}.{os.urandom(4).hex()}.unfinished")
     with closing(open_reader(places)) as source:
         files.schema_of(places.store, source)  # reads; what the disk of the store does is told of the store
         with _errors_of_target(target):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LOOK_AT_THE_DISK = "look at the disk, its mount and the permissions of the store, then try again"
 
 
-_PASSWORDS = re.compile(r"(?i)(^|&)([^=&]*(?:password|passwd|pasword|pwd|secret)[^=&]*)=[^&]*")
+_PASSWORDS = r"(?i)(^|&)([^=&]*(?:password|passwd|pasword|pwd|secret)[^=&]*)=[^&]*"
 """Options of a URL that hold a password, also where their name was mistyped."""
 
 
@@ -28,7 +28,7 @@ def without_password(url: str) -> str:
     place = re.sub(r"(//[^/@:]*):.*@", r"\1@", place, flags=re.DOTALL)
     if not re.match(r"(?i)(sqlite|file|memory):|[^:]*//", place):  # somebody has forgotten the slashes, or the scheme
         place = re.sub(r"^((?:postgres(?:ql)?:)?[^/@:]+):[^/@]*@", r"\1@", place)
-    options = _PASSWORDS.sub(r"\1\2=***", options)
+    options = re.sub(_PASSWORDS, r"\1\2=***", options)
     return place + question + re.sub(r"(?i)(//|%2f%2f)([^/@:&%]*)(:|%3a)[^&]*(@|%40)", r"\1\2\4", options)
 
 

@@ -68,7 +68,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger("flujo.kernel")
 
 LONGEST_ID = 100
-_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_IN_IDS = r"[^A-Za-z0-9._-]+"
 
 
 class ChildCall(NamedTuple):
@@ -397,8 +397,8 @@ def child_id(parent: str, key: str, generation: int, life: str = "") -> str:
     """Return the id of the child of a step: readable where that fits, and the same on every replay. `life` is a uid
     that tells it from another run of the same id."""
     suffix = (f".{life[:8]}" if life else "") + ("" if generation == 1 else f".g{generation}")
-    plain = f"{parent}.{_NOT_IN_IDS.sub('-', key)}{suffix}"
-    if len(plain) <= LONGEST_ID and not _NOT_IN_IDS.search(key):
+    plain = f"{parent}.{re.sub(_NOT_IN_IDS, '-', key)}{suffix}"
+    if len(plain) <= LONGEST_ID and not re.search(_NOT_IN_IDS, key):
         return plain
     digest = hashlib.blake2b(f"{parent}/{key}/{generation}/{life}".encode(), digest_size=8).hexdigest()
     return f"{plain[: LONGEST_ID - len(digest) - 1]}.{digest}"

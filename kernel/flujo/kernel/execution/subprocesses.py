@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import os
 import resource
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -139,7 +137,7 @@ class Children:
         await anyio.lowlevel.checkpoint()
         with ExitStack() as stack:
             (stdin, stdout, stderr), theirs = _streams(stack)
-            word = secrets.token_hex(8)
+            word = os.urandom(8).hex()
             variables = _unmarked(env) if detach else self._marked(env, word)
             process = _Process(command, theirs, cwd, variables, leftovers.of_command(word), detach)
             stack.callback(process.close)
@@ -187,6 +185,8 @@ class Children:
 
 def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> list[str]:
     """`argv` with the file its command stands for, as the child would find it; raises an OSError if there is none."""
+    from shutil import which  # which brings four compressors along
+
     if not os.path.isdir(cwd):
         raise FileNotFoundError(f"the working directory {str(cwd)!r} does not exist")
     if not argv or not argv[0]:
@@ -200,9 +200,9 @@ def find_command(argv: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -
     else:
         listed = env.get("PATH", os.defpath).split(os.pathsep)
         places = os.pathsep.join(os.path.join(here, place) for place in listed)
-    if found := shutil.which(where, path=places):
+    if found := which(where, path=places):
         return [found, *argv[1:]]
-    if shutil.which(where, mode=os.F_OK, path=places):
+    if which(where, mode=os.F_OK, path=places):
         raise PermissionError(f"the command {name!r} is not executable")
     if os.path.isdir(where):
         raise PermissionError(f"the command {name!r} is a directory")

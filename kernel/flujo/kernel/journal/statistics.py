@@ -28,8 +28,8 @@ SAMPLED_EVENTS = 20_000
 
 SHOWN_STEPS = 10
 
-_ITEM = re.compile(r"\[[^\]]*\]")
-_REPEAT = re.compile(r"#\d+")
+_ITEM = r"\[[^\]]*\]"
+_REPEAT = r"#\d+"
 
 
 class StepDurations(NamedTuple):
@@ -133,16 +133,22 @@ def step_durations(states: Iterable[WorkflowState]) -> Sequence[StepDurations]:
 
 def _durations(step: str, took: Sequence[float]) -> StepDurations:
     """Return what the durations of a step add up to, of which the shortest is the first."""
-    middle = len(took) // 2
-    median = took[middle] if len(took) % 2 else (took[middle - 1] + took[middle]) / 2
     p95 = took[math.ceil(0.95 * len(took)) - 1]
     # In whole microseconds: the mean of two floats has digits that mean nothing, and a message does not hold.
-    return StepDurations(step, len(took), round(median, 6), round(took[-1], 6), round(p95, 6))
+    return StepDurations(step, len(took), round(median(took), 6), round(took[-1], 6), round(p95, 6))
+
+
+def median(ordered: Sequence[float]) -> float:
+    """Return the middle one of some numbers, of which the least is the first, or the mean of the two in the middle.
+
+    The one in the standard library brings random numbers and fractions along, which every run would wait for."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def general_name(step: str) -> str:
     """Return what the repeats of a step and the items of a map have in common: `resize[*]` for `resize[17]#2`."""
-    return _REPEAT.sub("", _ITEM.sub("[*]", step))
+    return re.sub(_REPEAT, "", re.sub(_ITEM, "[*]", step))
 
 
 def workflow_statistics(

@@ -57,7 +57,7 @@ class BulkOptions(RunQuery, RequestOptions, total=False):
     """Only look which runs there are to act on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # a half of what one takes to make
 class Bulk:
     """The value of `BulkOptions`. Raises InvalidNameError, InvalidValueError, also if nothing says which runs."""
 

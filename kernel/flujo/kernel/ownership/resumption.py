@@ -60,7 +60,7 @@ class ResumeOptions(TypedDict, total=False):
     """Tells a repeat of this request from another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # a half of what one takes to make
 class Resumption:
     """The value of `ResumeOptions`, with the defaults of its parts.
 

@@ -89,7 +89,7 @@ class StartOptions(RunOptions, total=False):
     """Tells a repeat of this request from another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # a half of what one takes to make
 class Start:
     """The value of `StartOptions`, with the defaults of its parts. Raises InvalidNameError for a malformed request
     id."""
@@ -142,7 +142,7 @@ class ForkOptions(TypedDict, total=False):
     """Tells a repeat of this request from another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # a half of what one takes to make
 class Fork:
     """The value of `ForkOptions`, with the defaults of its parts. Raises InvalidNameError for a malformed request
     id."""

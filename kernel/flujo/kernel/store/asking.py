@@ -31,7 +31,7 @@ class ReasonedOptions(RequestOptions, total=False):
     """Why, for the journal."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)  # a half of what one takes to make
 class Asked:
     """The value of `ReasonedOptions`.
 

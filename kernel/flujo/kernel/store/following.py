@@ -49,7 +49,7 @@ REMEMBERED = 10_000
 """Of how many runs it is remembered what tells whether they are wanted."""
 
 
-_CURSOR = re.compile(r"([A-Za-z0-9_-]*)\.([0-9]{1,19})", re.ASCII)
+_CURSOR = r"(?a)([A-Za-z0-9_-]*)\.([0-9]{1,19})"
 
 
 class Cursor(NamedTuple):
@@ -61,7 +61,7 @@ class Cursor(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """Return the cursor of a text; raises InvalidNameError."""
-        found = _CURSOR.fullmatch(text)
+        found = re.fullmatch(_CURSOR, text)
         if found is None:
             raise InvalidNameError("cursor", text, "a cursor that a watch has named, unchanged")
         return cls(found[1], int(found[2]))

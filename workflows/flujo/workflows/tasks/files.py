@@ -11,7 +11,6 @@ from __future__ import annotations
 import codecs
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -217,7 +216,7 @@ def write_whole(path: Path, chunks: Iterable[bytes], given_up: GivenUp, mode: in
     path.parent.mkdir(parents=True, exist_ok=True)
     if (replaced := mode_of(path)) is not None:
         require_file(path, replaced)
-    beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    beside = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
     size = 0
     try:

@@ -10,7 +10,6 @@ Until then, and after a failure, what stood there before stands there still.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +32,7 @@ class OutputFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             if (mode := mode_of(path)) is not None:
                 require_file(path, mode)
-            beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+            beside = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}")
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self.descriptors[output] = os.open(beside, flags, 0o666)  # less the umask
             self._beside[output] = beside

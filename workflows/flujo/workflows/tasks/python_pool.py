@@ -10,7 +10,7 @@ item is cancelled: it is ended as any command is. All of them end with the loop.
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -118,7 +118,7 @@ class _WarmChild:
 
     async def ask(self, call: TaskCall, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a request; raises ChildEnded and OutputTooLargeError."""
-        mark = secrets.token_hex(8)
+        mark = os.urandom(8).hex()
         environment = call.attempt.environment()
         told = {**request, "mark": mark, "environment": {name: environment[name] for name in OF_ATTEMPT}}
         self._call, self._mark = call, f"\0{mark}\n".encode()

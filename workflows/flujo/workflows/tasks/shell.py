@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shlex
 import signal
 import sys
@@ -273,7 +272,7 @@ def _command(call: TaskCall) -> Iterator[list[str]]:
     elif call.inputs.get("shell") is False:
         yield shlex.split(command)
     elif command.startswith("#!"):
-        script = call.workspace / f".script-{secrets.token_hex(8)}"
+        script = call.workspace / f".script-{os.urandom(8).hex()}"
         descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(command)
