@@ -34,17 +34,18 @@ def command(
     if not variables and not given:
         raise click.UsageError("say what to set: NAME=TEXT, NAME:=JSON or --result STEP=JSON")
 
-    async def change() -> str:
+    async def change() -> tuple[str, list[str]]:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
+            inputs = (await runs.inspect(found)).inputs
         async with acting(session.target) as runs:
             for name, value in variables.items():
                 await runs.set_variable(found, name, value, reason=reason, by=session.user)
             for step, result in given.items():
                 await runs.set_output(found, step, result, reason=reason, by=session.user)
-        return found
+        return found, [name for name in variables if name in inputs]
 
-    found = run_async(change)
+    found, also_parameters = run_async(change)
     if session.output != "table":
         emit({"run_id": found, "variables": sorted(variables), "results": sorted(given)}, session.output)
     elif not session.quiet:
@@ -52,6 +53,11 @@ def command(
             print(f"variable {name} of run {found} is set")
         for step in given:
             print(f"the result of step {step} of run {found} is set")
+    for name in also_parameters:
+        session.note(
+            f"run {found} has a parameter {name} too, which stays as it was: `flujoctl resume {found} {name}=TEXT` "
+            "replaces that, and names the steps that have used it"
+        )
     if given:
         session.suggest(f"flujoctl resume {found}")
     return 0
