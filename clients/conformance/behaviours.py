@@ -474,6 +474,34 @@ async def parts_of_a_workflow(trial: Trial) -> None:
     require_equal("the fields", error.fields, ["flow"])
 
 
+OWN = """name: own
+params:
+  whom: {type: string}
+steps:
+  - name: greet
+    task: python_code
+    inputs: {code: "result = 'hello'"}
+outputs: {greeting: "{{ steps.greet.result }} {{ args.whom }}"}
+"""
+ODD = OWN.replace("    task: python_code\n", "    tsak: python_code\n")
+
+
+async def own_definition(trial: Trial) -> None:
+    """a start may bring its workflow as YAML; what is wrong with one is told with its place"""
+    own = {"workflow": "own.yaml", "definition": OWN, "inputs": '{"whom": "Ada"}', "run_id": trial.run_id("own")}
+    alone = await trial.driver.call("start", **own)
+    require_equal("the start of one", alone, {"run_id": own["run_id"], "created": True})
+    answer = await trial.driver.call("wait", run_id=own["run_id"])
+    require_equal("the end", (answer["status"], json.loads(answer["output"])), ("completed", {"greeting": "hello Ada"}))
+    again = (await trial.driver.call("starts", starts=[own]))["outcomes"]
+    require_equal("the start of it among many", again, [{"run_id": own["run_id"], "created": False}])
+    odd = trial.driver.call("start", workflow="odd.yaml", definition=ODD)
+    error = await refused(odd, "a definition that is wrong")
+    require_error(error, "INVALID_ARGUMENT", "INVALID_FIELD")
+    require_equal("the fields", set(error.fields), {"definition"})
+    require("odd.yaml:6:5: " in error.message, f"the message is {error.message!r}")
+
+
 async def bounded_run(trial: Trial) -> None:
     """a start says how long the run may take"""
     run_id = trial.run_id("bounded")
@@ -511,6 +539,7 @@ BEHAVIOURS: tuple[Callable[[Trial], Awaitable[None]], ...] = (
     very_many_starts,
     parts_of_a_workflow,
     bounded_run,
+    own_definition,
 )
 
 

@@ -14,7 +14,7 @@ from flujo.client.blocking import Client
 from flujo.kernel.errors import FlujoError
 from flujo.v1 import run_service_pb2, run_service_pb2_grpc
 
-from .python_commands import client_options, commands, new_runs, say, settled, told, told_outcomes, values
+from .python_commands import client_options, commands, new_runs, say, settled, start_values, told, told_outcomes, values
 
 
 class Driver:
@@ -36,7 +36,7 @@ class Driver:
         return command(self._clients[parts.get("client", "main")], parts)
 
     def _start(self, client: Client, parts: dict[str, Any]) -> Any:
-        handle = client.start(**values(parts, "inputs"))
+        handle = client.start(**start_values(parts))
         return {"run_id": handle.run_id, "created": handle.created}
 
     def _starts(self, client: Client, parts: dict[str, Any]) -> Any:

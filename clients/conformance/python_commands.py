@@ -12,7 +12,8 @@ from typing import Any, cast
 from flujo.client import Credentials
 from flujo.kernel import WorkflowState
 from flujo.kernel.api import NewRun, StartOptions
-from flujo.kernel.errors import CallTimeoutError, FlujoError, ServerUnreachableError
+from flujo.kernel.errors import CallTimeoutError, DefinitionError, FlujoError, ServerUnreachableError
+from flujo.workflows import load_workflow_text
 
 CODES = {CallTimeoutError: "DEADLINE_EXCEEDED", ServerUnreachableError: "UNAVAILABLE"}
 """Of errors that the client itself raises; those of a server have a reason."""
@@ -33,6 +34,8 @@ def say(**line: Any) -> None:
 def told(error: FlujoError) -> dict[str, Any]:
     """What an error tells."""
     named = getattr(error, "what", None) or getattr(error, "field", None)
+    if isinstance(error, DefinitionError):
+        named = "definition"
     return {
         "code": CODES.get(type(error), ""),
         "reason": error.reason,
@@ -56,9 +59,17 @@ def values(parts: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: json.loads(value) if name in names else value for name, value in parts.items() if name != "client"}
 
 
+def start_values(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a start; a workflow as YAML is read before it is sent along."""
+    read = values(parts, "inputs")
+    if (text := read.pop("definition", None)) is not None:
+        read["workflow"] = load_workflow_text(text, read["workflow"])
+    return read
+
+
 def new_runs(parts: dict[str, Any]) -> list[NewRun]:
     """The runs that many starts ask for."""
-    read = [values(each, "inputs") for each in parts["starts"]]
+    read = [start_values(each) for each in parts["starts"]]
     return [NewRun(each.pop("workflow"), each.pop("inputs", None), cast(StartOptions, each)) for each in read]
 
 

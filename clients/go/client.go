@@ -120,7 +120,8 @@ type StartOptions struct {
 	RequestID string
 	// Labels are for finding the run.
 	Labels map[string]string
-	// Definition is a YAML document that is run instead of a workflow the server knows.
+	// Definition is a YAML document that is run instead of a workflow the server knows; the workflow that is named is what
+	// messages call it.
 	Definition string
 	// Flow names the flow of the workflow whose steps are performed, or "all" for every step. Empty: the one that the
 	// workflow names itself.

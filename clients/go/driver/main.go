@@ -29,7 +29,7 @@ type command struct {
 	IDPrefix                                         string   `json:"id_prefix"`
 	LeaveAt                                          string   `json:"leave_at"`
 	Labels                                           map[string]string
-	Flow                                             string
+	Definition, Flow                                 string
 	SkipSteps                                        []string `json:"skip_steps"`
 	StartFrom                                        string   `json:"start_from"`
 	Timeout                                          float64
@@ -188,8 +188,8 @@ func perform(ctx context.Context, given command) (object, error) {
 
 func startOptions(given command) flujo.StartOptions {
 	return flujo.StartOptions{
-		RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels, Flow: given.Flow, SkipSteps: given.SkipSteps,
-		StartFrom: given.StartFrom, Timeout: time.Duration(given.Timeout * float64(time.Second)),
+		RunID: given.RunID, RequestID: given.RequestID, Labels: given.Labels, Definition: given.Definition, Flow: given.Flow,
+		SkipSteps: given.SkipSteps, StartFrom: given.StartFrom, Timeout: time.Duration(given.Timeout * float64(time.Second)),
 	}
 }
 

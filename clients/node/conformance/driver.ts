@@ -20,6 +20,7 @@ interface Command extends Options {
   id_prefix: string;
   leave_at?: string;
   labels?: Record<string, string>;
+  definition?: string;
   flow?: string;
   skip_steps?: string[];
   start_from?: string;
@@ -122,9 +123,9 @@ async function perform(given: Command): Promise<object> {
 
 function startOptions(given: Command): StartOptions {
   const ids = given.run_id ? { runId: given.run_id } : {};
-  const { flow, skip_steps: skipSteps, start_from: startFrom, timeout: timeoutSeconds } = given;
+  const { definition, flow, skip_steps: skipSteps, start_from: startFrom, timeout: timeoutSeconds } = given;
   const chosen = Object.fromEntries(
-    Object.entries({ flow, skipSteps, startFrom, timeoutSeconds }).filter(([, value]) => value !== undefined),
+    Object.entries({ definition, flow, skipSteps, startFrom, timeoutSeconds }).filter(([, value]) => value !== undefined),
   );
   return { ...ids, ...named(given), ...chosen, labels: given.labels ?? {} };
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
 
 import { FlujoError, refused } from "./errors.js";
 import {
@@ -23,6 +23,8 @@ export interface StartOptions extends CallOptions {
   requestId?: string;
   /** For finding the run. */
   labels?: Record<string, string>;
+  /** A YAML document that is run instead of a workflow the server knows; `workflow` is what messages call it. */
+  definition?: string;
   /** The flow of the workflow whose steps are performed, or "all"; without one the flow that the workflow names. */
   flow?: string;
   /** Names of steps to skip whenever they are reached. */
@@ -49,7 +51,7 @@ export interface Started {
 /** Returns the request to start a run. Throws TypeError for inputs that are no JSON, and for a time that is no number. */
 export function startRequest(run: NewRun): StartRunRequest {
   return create(StartRunRequestSchema, {
-    source: { case: "workflow", value: run.workflow },
+    source: source(run),
     runId: run.runId ?? "",
     requestId: run.requestId ?? randomUUID(),
     labels: run.labels ?? {},
@@ -59,6 +61,11 @@ export function startRequest(run: NewRun): StartRunRequest {
     ...(run.timeoutSeconds === undefined ? {} : { timeout: duration("timeoutSeconds", run.timeoutSeconds) }),
     ...given("inputs", run.inputs),
   });
+}
+
+function source({ workflow, definition }: NewRun): NonNullable<MessageInitShape<typeof StartRunRequestSchema>["source"]> {
+  if (definition === undefined) return { case: "workflow", value: workflow };
+  return { case: "definition", value: { text: definition, name: workflow } };
 }
 
 /** Returns the requests that ask for these starts, in their order. Throws FlujoError for more than are taken. */

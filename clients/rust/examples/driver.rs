@@ -133,6 +133,7 @@ fn start_options(given: &Given) -> StartOptions {
         run_id: given.text("run_id"),
         request_id: given.text("request_id"),
         labels,
+        definition: given.text("definition"),
         flow: given.text("flow"),
         skip_steps: given.texts("skip_steps"),
         start_from: given.text("start_from"),

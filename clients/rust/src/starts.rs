@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::error::{CallError, FieldError};
+use crate::v1::start_run_request::Source;
 use crate::v1::{self, StartRefusal, StartRunRequest, StartRunsRequest};
 use crate::value::encode;
 
@@ -25,6 +26,9 @@ pub struct StartOptions {
     pub request_id: String,
     /// For finding the run.
     pub labels: HashMap<String, String>,
+    /// A YAML document that is run instead of a workflow the server knows, the name of which is what messages call it;
+    /// empty: there is none.
+    pub definition: String,
     /// The flow of the workflow whose steps are performed, or "all"; empty: the one that the workflow names.
     pub flow: String,
     /// Names of steps to skip whenever they are reached.
@@ -44,7 +48,7 @@ impl NewRun {
     /// Returns a run of a workflow. Inputs are what is a JSON object.
     pub fn new(workflow: impl Into<String>, inputs: &impl Serialize, options: StartOptions) -> Result<Self, Error> {
         Ok(Self(StartRunRequest {
-            source: Some(v1::start_run_request::Source::Workflow(workflow.into())),
+            source: Some(source(workflow.into(), options.definition)),
             run_id: options.run_id,
             inputs: Some(encode(inputs)?),
             labels: options.labels,
@@ -55,6 +59,13 @@ impl NewRun {
             timeout: options.timeout.map(to_duration),
         }))
     }
+}
+
+fn source(workflow: String, definition: String) -> Source {
+    if definition.is_empty() {
+        return Source::Workflow(workflow);
+    }
+    Source::Definition(v1::Definition { text: definition, name: workflow })
 }
 
 fn to_duration(time: Duration) -> prost_types::Duration {

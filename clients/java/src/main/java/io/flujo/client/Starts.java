@@ -1,6 +1,7 @@
 package io.flujo.client;
 
 import com.google.protobuf.InvalidProtocolBufferException;
+import io.flujo.v1.Definition;
 import io.flujo.v1.StartRefusal;
 import io.flujo.v1.StartRunRequest;
 import io.flujo.v1.StartRunsRequest;
@@ -23,13 +24,18 @@ final class Starts {
     /** Returns the request to start a run. */
     static StartRunRequest request(NewRun run) {
         StartRunRequest.Builder request = StartRunRequest.newBuilder()
-                .setWorkflow(run.workflow())
                 .setRunId(run.options().runId())
                 .setRequestId(FlujoClient.idOr(run.options().requestId()))
                 .putAllLabels(run.options().labels())
                 .setFlow(run.options().flow())
                 .addAllSkipSteps(run.options().skipSteps())
                 .setStartFrom(run.options().startFrom());
+        String definition = run.options().definition();
+        if (definition.isEmpty()) {
+            request.setWorkflow(run.workflow());
+        } else {
+            request.setDefinition(Definition.newBuilder().setText(definition).setName(run.workflow()));
+        }
         Duration timeout = run.options().timeout();
         if (timeout != null) {
             request.setTimeout(com.google.protobuf.Duration.newBuilder()

@@ -160,6 +160,7 @@ public final class Driver {
                 .withRunId(given.path("run_id").asText(""))
                 .withRequestId(given.path("request_id").asText(""))
                 .withLabels(labels)
+                .withDefinition(given.path("definition").asText(""))
                 .withFlow(given.path("flow").asText(""))
                 .withSkipSteps(skipped)
                 .withStartFrom(given.path("start_from").asText(""));
