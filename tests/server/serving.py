@@ -53,11 +53,12 @@ async def busy(ctx: Context, number: int) -> int:
 
 @workflow()
 async def lasting(ctx: Context, number: int) -> int:
-    """Notes and short sleeps that take a second or two."""
+    """Notes and short sleeps that take a second or two, and then a signal."""
     total = 2 * sum(range(5)) + number
     for index in range(10):
         await ctx.step(note, index, name="note")
         await ctx.sleep(0.1)
+    await ctx.wait_signal("go")
     return total
 
 
