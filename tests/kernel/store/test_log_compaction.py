@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -321,3 +322,32 @@ def test_the_first_line_of_a_shorter_log_says_where_its_bytes_are(tmp_path: Path
     header = header_in(log.read_bytes()[:LONGEST_HEADER])
     assert header is not None
     assert (header.settled, header.position) == (log.stat().st_size, size)
+
+
+def test_a_log_that_was_deleted_meanwhile_does_not_come_back(tmp_path: Path) -> None:
+    """Its run has gone, and nothing would ever remove it."""
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"s.1| line %d\n" % number for number in range(1000)))
+
+    @contextmanager
+    def deleted() -> Iterator[None]:
+        log.unlink()
+        yield
+
+    assert not compact_log(log, 2000, deleted())
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_written_until_the_old_log_is_replaced_is_in_the_new_one(tmp_path: Path) -> None:
+    """Nobody is kept from writing while the shorter one is made."""
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(b"s.1| line %d\n" % number for number in range(1000)))
+
+    @contextmanager
+    def written() -> Iterator[None]:
+        with log.open("ab") as file:
+            file.write(b"s.1| last\n")
+        yield
+
+    assert compact_log(log, 2000, written())
+    assert log.read_bytes().endswith(b"s.1| last\n")

@@ -3,8 +3,8 @@
 Lines carry the step and attempt they come from and when, `build.2 2026-11-22T02:15:00.000000Z| compiling …`; the
 kernel reads them. The file is bounded: when it is full, the middles of the longest attempts are left out of it
 (log_compaction.py of the kernel), and of an attempt that goes on printing after that only the end of each piece comes
-in. So whatever was printed before, every attempt keeps a beginning and an end. The log is not part of the journal, and
-a run does not fail for want of one.
+in. So whatever was printed before, every attempt keeps a beginning and an end. A thread makes the shorter log, while
+runs print on. The log is not part of the journal, and a run does not fail for want of one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from functools import cache, partial
+from math import inf
 from pathlib import Path
 
 from flujo.kernel.clock import Clock, SystemClock
@@ -41,6 +44,9 @@ _APPENDING = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOE
 _one_writer = threading.Lock()
 """Held while a log is written to: another thread would write to one that is being replaced."""
 
+_shortenings: dict[Path, Future[bool]] = {}
+"""The logs that are being made shorter."""
+
 
 class StepLog:
     """The part of one attempt in the log of its run, without what a redactor takes out. `path` None writes nothing."""
@@ -63,6 +69,7 @@ class StepLog:
         self._written = 0
         self._is_noisy = False
         self._left_out = 0
+        self._shortening: Future[bool] | None = None
         self._is_closed = False  # there is no room, and none can be made
 
     def write(self, text: str) -> None:
@@ -117,16 +124,25 @@ class StepLog:
             before = b""
 
     def _write(self, path: Path, data: bytes) -> None:
+        if (shortening := self._write_or_not(path, data, most_times=2)) is not None:
+            wait([shortening])  # what is printed comes faster than a shorter log is made
+            self._write_or_not(path, data)
+
+    def _write_or_not(self, path: Path, data: bytes, *, most_times: float = inf) -> Future[bool] | None:
+        """Write, and have the log made shorter if it is too long; if it is so many times too long, return only what
+        makes it shorter."""
         with _one_writer:
             fd = _opened(path, os.O_CREAT)
             try:
                 found = os.fstat(fd)
                 if (why := _why_not_ours(found)) is not None:
                     self._tell(why)
-                    return
-                if found.st_size + len(data) > MAX_BYTES and self._made_room(path, fd, found.st_size + len(data)):
-                    os.close(fd)
-                    fd = _opened(path)
+                    return None
+                size = found.st_size + len(data)
+                if size > MAX_BYTES and size > (most := _most_bytes(fd)):
+                    shortening = self._shorten(path)
+                    if size > most_times * most:
+                        return shortening
                 self._put(fd, data)
                 if not os.fstat(fd).st_nlink:  # another process has put a shorter one in its place meanwhile
                     os.close(fd)
@@ -134,18 +150,16 @@ class StepLog:
                     self._put(fd, data)
             finally:
                 os.close(fd)
+        return None
 
-    def _made_room(self, path: Path, fd: int, size: int) -> bool:
-        """Make a log shorter that would be too long; return whether that was necessary."""
-        header = header_in(os.pread(fd, LONGEST_HEADER, 0))
-        if header is not None and size <= 2 * header.settled:  # of more attempts than have room: it grows with them
-            return False
-        self._is_noisy = self._is_noisy or self._written > NOISY
-        try:
-            return compact_log(path, MAX_BYTES // 2)
-        except OSError:
+    def _shorten(self, path: Path) -> Future[bool]:
+        """Return what makes the log shorter, begun unless it is under way; raises OSError if that has failed."""
+        if self._shortening is not None and self._shortening.done() and (error := self._shortening.exception()):
             self._is_closed = True  # not to try it again with every line
-            raise
+            raise error
+        self._is_noisy = self._is_noisy or self._written > NOISY
+        self._shortening = _shorten(path)
+        return self._shortening
 
     def _put(self, fd: int, data: bytes) -> None:
         if self._is_torn is None:
@@ -161,6 +175,31 @@ class StepLog:
         if not self._has_told:
             self._has_told = True
             logger.warning("%s: what step %s prints is not all in the log: %s", self.path, self._step, why)
+
+
+def _most_bytes(fd: int) -> int:
+    """Return how long a log may be; one of more attempts than have room grows with them."""
+    header = header_in(os.pread(fd, LONGEST_HEADER, 0))
+    return MAX_BYTES if header is None else max(MAX_BYTES, 2 * header.settled)
+
+
+def _shorten(path: Path) -> Future[bool]:
+    """Begin to make a log shorter, unless that is under way. With `_one_writer`."""
+    found = _shortenings.get(path)
+    if found is None or found.done():
+        found = _shortenings[path] = _shortener().submit(compact_log, path, MAX_BYTES // 2, _one_writer)
+        found.add_done_callback(partial(_forget, path))
+    return found
+
+
+def _forget(path: Path, shortening: Future[bool]) -> None:
+    if _shortenings.get(path) is shortening:
+        del _shortenings[path]
+
+
+@cache
+def _shortener() -> Executor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="flujo-logs")
 
 
 def _why_not_ours(found: os.stat_result) -> str | None:

@@ -21,6 +21,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -38,6 +39,8 @@ _LONGEST_STRIDE = 1024 * 1024
 """Bytes of lines that are looked at at once."""
 
 _CUT = "…".encode()
+
+_NOBODY_WRITES: AbstractContextManager[object] = nullcontext()
 
 LONGEST_HEADER = 200
 """Bytes in which the first line of a log is found, if it is a header."""
@@ -97,9 +100,11 @@ def share_of_each(sizes: Iterable[int], room: int) -> int:
     return max([LEAST, *ascending[-1:]])
 
 
-def compact_log(path: Path, room: int) -> bool:
+def compact_log(path: Path, room: int, replacing: AbstractContextManager[object] = _NOBODY_WRITES) -> bool:
     """Make a log shorter, so that it takes about `room` bytes, or LEAST for each attempt; return whether it was.
-    Blocks. Raises OSError; the log is then as it was. It does nothing if another process is at it."""
+    Blocks, for a second if many attempts have printed by turns; it enters `replacing` only while it puts the new log in
+    the place of the old one, to which others may write before. Raises OSError; the log is then as it was. It does
+    nothing if another process is at it."""
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as old:
         found = os.fstat(old.fileno())
         if not stat.S_ISREG(found.st_mode) or not found.st_size:
@@ -114,13 +119,23 @@ def compact_log(path: Path, room: int) -> bool:
             try:
                 with mmap.mmap(old.fileno(), found.st_size, access=mmap.ACCESS_READ) as data:
                     _write_shorter(data, room, to)
-                new.replace(path)
+                with replacing:
+                    return _replace(path, old, found.st_size, new, to)
             except BaseException:
                 new.unlink(missing_ok=True)
                 raise
-            old.seek(found.st_size)
-            to.seek(0, os.SEEK_END)
-            to.write(old.read())  # what somebody has written in between, who had opened the old one
+
+
+def _replace(path: Path, old: BinaryIO, size: int, new: Path, to: BinaryIO) -> bool:
+    """Put a shorter log in the place of one of which it has the first `size` bytes, unless that was deleted."""
+    if not os.fstat(old.fileno()).st_nlink:  # with its run
+        new.unlink(missing_ok=True)
+        return False
+    new.replace(path)
+    old.seek(size)
+    to.seek(0, os.SEEK_END)
+    to.write(old.read())  # what somebody has written in between, who had opened the old one
+    to.flush()
     return True
 
 
