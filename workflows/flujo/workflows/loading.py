@@ -254,7 +254,8 @@ def _environment(
             raise refusal
         if workspace is not None:
             _require_apart(workspace, beginning.workspace, definition.name)
-        variables = _variables_in_files(definition, path)
+        file = path if path is not None else _file_in(beginning.origin)
+        variables = _variables_in_files(definition, file)
         known = {**os.environ, **variables}
         if missing := sorted(definition.needed_env - {*definition.secrets, *known, *definition.env}):
             told = "the environment variable is not set; set it, or write `env.{0} | default('')` where it is used"
@@ -266,8 +267,8 @@ def _environment(
             "log_file": str(beginning.workspace.with_name(f"{beginning.run_id}.log")),
             "timestamp": to_datetime(beginning.now).isoformat(timespec="seconds"),
             "run_number": beginning.run_number,
-            "start_dir": os.getcwd(),
-            **({} if path is None else {"workflow_file": str(path), "workflow_dir": str(path.parent)}),
+            "start_dir": beginning.origin.get("start_dir") or os.getcwd(),
+            **({} if file is None else {"workflow_file": str(file), "workflow_dir": str(file.parent)}),
             **definition.chosen.recorded,
             "env": {name: known[name] for name in sorted(definition.env_names | variables.keys()) if name in known},
             **({RECORDED: list(definition.secrets)} if definition.secrets else {}),
@@ -275,6 +276,12 @@ def _environment(
         }
 
     return read
+
+
+def _file_in(environment: Mapping[str, Any]) -> Path | None:
+    """Return where the definition of a run lay, if the environment of the run says so."""
+    file = environment.get("workflow_file")
+    return Path(file) if isinstance(file, str) and file else None
 
 
 def _variables_in_files(definition: Definition, path: Path | None) -> dict[str, str]:

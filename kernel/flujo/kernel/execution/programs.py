@@ -217,6 +217,7 @@ class RunStart(NamedTuple):
     run_number: int  # how many runs of this workflow the store holds, this one included
     workspace: Path  # the folder made for this run unless the workflow names another
     inputs: Mapping[str, Any] = {}
+    origin: Mapping[str, Any] = {}  # the environment of the run that it is forked from
 
 
 def _take_any_inputs(inputs: Inputs) -> Inputs:

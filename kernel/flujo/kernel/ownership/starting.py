@@ -268,7 +268,9 @@ class Starter:
         sent = await self._signals_in_inbox(summary, state)
         facts = [without_request(fact) for fact in (*history(journal, state, asked.from_step), *sent)]
         inherited = chosen.inherited(state.inputs, state.environment)
-        created = await self._creation(chosen, name, {**inherited, **inputs}, {**state.labels, **labels})
+        created = await self._creation(
+            chosen, name, {**inherited, **inputs}, {**state.labels, **labels}, state.environment
+        )
         kept = {getattr(fact, "step", None) for fact in facts}
         require_fit(
             state,
@@ -304,7 +306,12 @@ class Starter:
         return self._identifiers.run_id() if request is None else id_for(request, forked_from)
 
     async def _creation(
-        self, chosen: Workflow, run_id: str, inputs: dict[str, Any], labels: Mapping[str, str]
+        self,
+        chosen: Workflow,
+        run_id: str,
+        inputs: dict[str, Any],
+        labels: Mapping[str, str],
+        origin: Mapping[str, Any] | None = None,
     ) -> events.RunCreated:
         complete = chosen.check_inputs(inputs)
         return events.RunCreated(
@@ -317,7 +324,7 @@ class Starter:
             timeout_seconds=chosen.timeout_seconds,
             environment=_require_json(
                 {
-                    **await self._environment(chosen, run_id, complete),
+                    **await self._environment(chosen, run_id, complete, origin),
                     **chosen.defaulted(inputs),
                     **({} if chosen.asked_timeout is None else {ASKED_TIMEOUT: chosen.asked_timeout}),
                     **_traced(traces.starter()),
@@ -326,12 +333,14 @@ class Starter:
             ),
         )
 
-    async def _environment(self, workflow: Workflow, run_id: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _environment(
+        self, workflow: Workflow, run_id: str, inputs: Mapping[str, Any], origin: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]:
         if workflow.environment is None:
             return {}
         number = 1 + await self._backend.count(RunFilter(workflow=workflow.name))
         workspace = workspace_in(self._workspaces.make().absolute(), run_id)
-        return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace, inputs))
+        return workflow.environment(RunStart(run_id, self._clock.now(), number, workspace, inputs, origin or {}))
 
     async def _begin(
         self,
