@@ -182,6 +182,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "skipped": "text?",
         "condition": "json",
         "problems": "[json]",
+        "description": "text?",
     },
     "problem": {"file": "text", "line": "count", "column": "count", "message": "text"},
     "task": {

@@ -22,6 +22,8 @@ def preview_lines(number: int, step: StepPreview) -> Iterator[str]:
         return
     condition = "" if step.condition is None else f": if {step.condition}"
     yield f"  {number}. {step.name} ({step.task}{waits}){condition}"
+    if step.description is not None:
+        yield f"       {step.description}"
     for name, value in step.inputs.items():
         yield f"       {name}: {text.value(value, MOST)}"
     for problem in step.problems:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from flujo.kernel import Delivery, RunStatus, StoredRuns, Why, WorkflowState
+from flujo.kernel import Delivery, Reason, RunStatus, StoredRuns, Why, WorkflowState
 from flujo.kernel.api import SIGNALLABLE, RunActedOn
 
 from .connect import acting, reading
@@ -25,11 +25,13 @@ SIGNAL = Verb("Signal", *SIGNALLABLE)
 
 
 class Sent(NamedTuple):
-    """A signal that is stored: its name, how it went to the run, and which signals the run had waited for."""
+    """A signal that is stored: its name, how it went to the run, which signals the run had waited for, and what keeps
+    it from going on with one."""
 
     name: str
     delivery: Delivery
     expected: Sequence[str]
+    held: Reason | None = None
 
 
 async def send(
@@ -73,7 +75,9 @@ async def _send_each(
             signal = name or _only(run_id, await _unanswered(runs, run_id))
             delivery = await runs.signal(run_id, signal, value, by=session.user)
             is_paused = (await runs.summary(run_id)).status == RunStatus.PAUSED
-            return Sent(signal, Delivery.STORED if is_paused else delivery, expected)
+            if delivery is not Delivery.STORED and not is_paused:
+                return Sent(signal, delivery, expected)
+            return Sent(signal, Delivery.STORED, expected, (await runs.explain(run_id)).reasons[0])
 
         return await act_on_each(session, run_ids, send)
 
@@ -127,14 +131,17 @@ def _expected(state: WorkflowState) -> list[str]:
 
 
 def _report(session: Session, run_id: str, sent: Sent) -> None:
-    name, delivery, expected = sent
+    name, delivery, expected, held = sent
     if session.output != "table":
         emit(_answer(run_id, sent), session.output)
     elif not session.quiet:
         print(f"signal {name} sent to run {run_id}")
     if delivery is Delivery.STORED:
-        session.note("the signal is stored, and no process runs this run")
-        session.suggest(f"flujoctl resume {run_id}")
+        is_plain = held is None or held.why is not Why.UNREGISTERED
+        told = ", and no process runs this run" if is_plain or held is None else f"; of run {run_id}: {held.text}"
+        session.note(f"the signal is stored{told}")
+        for command in [f"flujoctl resume {run_id}"] if held is None else held.commands:
+            session.suggest(command)
     if expected and name not in expected:
         session.note(f"run {run_id} does not wait for the signal {name!r} now, but for {', '.join(expected)}")
         session.suggest(f"flujoctl signal {run_id} {nearest(name, expected) or expected[0]}")

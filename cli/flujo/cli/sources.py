@@ -135,10 +135,9 @@ def file_of(state: WorkflowState) -> str | None:
 
 def from_stored_text(stored: StoredDefinition, state: WorkflowState | None = None) -> Workflow:
     """Return the workflow in a definition that a store holds."""
-    from flujo.workflows import load_workflow_text
+    from flujo.workflows.loading import load_stored_text
 
-    file = None if state is None else file_of(state)
-    return load_workflow_text(stored.text, file or f"{stored.workflow}.yaml")
+    return load_stored_text(stored, None if state is None else file_of(state))
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from .keys import check_step_name
 from .loops import in_thread
 from .outcomes import Delivery
 from .ownership.resting import RestReader
-from .ownership.workflow_registry import WorkflowRegistry
+from .ownership.workflow_registry import WorkflowRegistry, needs_definition
 from .principals import principal
 from .store.asking import Asked, RequestOptions
 from .store.backend import StateBackend
@@ -212,7 +212,7 @@ class Observer:
         """Why the run does not go on by itself, or what it is doing, and what to type; raises RunNotFoundError."""
         state, untaken = await self.inspect_with_untaken(run_id)
         obstacle = None
-        if state.unowned and self._registry.load is not None:
+        if needs_definition(state) and self._registry.load is not None:
             obstacle = await self._registry.obstacle(state, self.backend)
         ahead = await ahead_of(self.backend, state)
         told = None if ahead is None else (ahead.summary.run_id, ahead.status)

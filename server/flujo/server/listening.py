@@ -125,9 +125,9 @@ async def serve(
 
 def load_stored(stored: StoredDefinition) -> Workflow:
     """Return the workflow in a definition that a store holds."""
-    from flujo.workflows import load_workflow_text
+    from flujo.workflows.loading import load_stored_text
 
-    return load_workflow_text(stored.text, f"{stored.workflow}.yaml")
+    return load_stored_text(stored)
 
 
 @asynccontextmanager

@@ -18,6 +18,7 @@ from .blocking import may_block
 from .definitions import StepDefinition
 from .secret_values import Secrets, inheriting
 from .templates import holds, render
+from .texts import as_text
 
 LoadFile = Callable[[Path, str], Workflow]
 """Returns the workflow in a file; the text is what messages call it."""
@@ -77,7 +78,7 @@ async def child_start(step: StepDefinition, seen: Mapping[str, Any], load: LoadF
     if step.condition is not None and step.loop is None:
         await holds(step.condition, seen)
     given = step.called.checked(await render(step.inputs if step.loop is None else step.loop.inputs, seen))
-    labels = {name: str(value) for name, value in given["labels"].items()}
+    labels = {name: as_text(value) for name, value in given["labels"].items()}
     if "workflow" in given:
         return ChildStart(given["workflow"], given["inputs"], labels)
     return ChildStart(

@@ -50,7 +50,7 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     assert definition is not None
     optional = uses_of_optional_results(definition, definition.uses)
     undeclared = [(at, _UNDECLARED.format(name)) for name, at in definition.undeclared.items()]
-    found = [*optional, *undeclared, *doubts(definition, reader.places)]
+    found = [*optional, *undeclared, *reader.idle, *doubts(definition, reader.places)]
     return definition._replace(
         needed_env=needed_env(definition, definition.uses),
         needed_inputs=needed_inputs(definition, definition.uses),
@@ -66,6 +66,7 @@ class _Reader(NodeReader):
         self._problems = problems
         self._tasks = tasks
         self.places: dict[str, Position] = {}  # of the names of steps
+        self.idle: list[tuple[Position, str]] = []  # what does nothing here
 
     def definition(self, root: Node, text: str) -> Definition | None:
         if not isinstance(root.value, dict):
@@ -84,9 +85,10 @@ class _Reader(NodeReader):
         self.places = order.steps
         templates = TemplateChecks(self._problems, parameters, order)
         templates.secrets = secrets = self._read_secrets(top.get("secrets"))
-        reader = StepReader(self._problems, self._tasks, order, templates)
+        reader = StepReader(self._problems, self._tasks, order, templates, for_all.of_all)
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
         settings = for_all.settings(top.get("settings"), root)
+        self.idle.extend(for_all.idle(root, order.graph is not None))
         env = self._read_env(top.get("env"), for_all, templates)
         version = self._text(top.get("version"), "`version`")
         outputs = self._read_outputs(top.get("outputs"), templates, order)

@@ -75,6 +75,12 @@ def load_workflow_text(
     return _workflow(definition, Path(file) if os.path.isabs(file) else None, workspace, further)
 
 
+def load_stored_text(stored: StoredDefinition, file: str | None = None, *, tasks: Iterable[Task] = ()) -> Workflow:
+    """Return the workflow in a definition that a store holds; `file` is where its run was started from, if it was a
+    file. A name that looks like a path says nothing about where a file lies. Raises DefinitionError."""
+    return load_workflow_text(stored.text, file or f"{stored.workflow.lstrip('/')}.yaml", tasks=tasks)
+
+
 def read_text(text: str, file: str) -> tuple[Workflow, Sequence[Problem]]:
     """Return the workflow in `text`, and what it says that may not be meant. `file` is the name messages use, and no
     file is read. Raises DefinitionError."""

@@ -32,6 +32,7 @@ class StepPreview(NamedTuple):
     skipped: str | None
     condition: str | None
     problems: Collection[str]
+    description: str | None
 
 
 async def preview(
@@ -91,7 +92,7 @@ async def _previewed(part: Definition, step: StepDefinition, known: _Known) -> S
     beforehand = known if step.loop is None else known._replace(of_item=step.loop.arg_name)
     inputs = {name: await _rendered(value, beforehand, problems) for name, value in written.items()}
     waits_for = None if part.graph is None else part.graph.waits_for[step.name]
-    return StepPreview(step.name, step.called.name, inputs, waits_for, skipped, condition, problems)
+    return StepPreview(step.name, step.called.name, inputs, waits_for, skipped, condition, problems, step.description)
 
 
 async def _rendered(value: Any, known: _Known, problems: list[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flujo.kernel.programs import Overlap
@@ -17,6 +17,15 @@ from .wording import shown
 WITHOUT_TIMEOUT = ("wait_signal", "sleep", "workflow")
 WITHOUT_RETRY = ("wait_signal", "sleep")
 """Tasks that wait for something else: how long an attempt of work may take says nothing about them."""
+WITHOUT_RESULT = (*WITHOUT_TIMEOUT, "fail")
+"""Tasks without a result of their own that `outputs` and `repeat` could look at."""
+
+RETRIED_BY = {
+    "exit_codes": ("shell", "python_script", "python_module"),
+    "on_status": ("http.request", "notify"),
+}
+"""Keys of `retry` that say something of the failures of these tasks only, besides those of tasks that flujo does not
+bring along, which may raise what they like."""
 
 _ELSEWHERE = {
     "retention": "it at the top level, as `retention: {completed: 30d, last: 100}`",
@@ -36,6 +45,7 @@ class SettingsReader(NodeReader):
     def __init__(self, problems: Problems) -> None:
         super().__init__(problems)
         self._problems = problems
+        self.of_all: dict[str, Node] = {}  # what `defaults` says, by key
 
     def settings(self, node: Node | None, top: Node) -> dict[str, Any]:
         """Return the settings; what the top level has a key for may be said in one of the two places."""
@@ -72,6 +82,15 @@ class SettingsReader(NodeReader):
         at_the_top = self._number(top.value.get("max_parallel"), "max_parallel")
         return at_the_top or self._number(given.get("max_workers"), "max_workers")
 
+    def idle(self, top: Node, is_graph: bool) -> Iterator[tuple[Position, str]]:
+        """Yield what the top level says and nothing in the definition heeds, with its place."""
+        told = "does nothing: the steps run one after the other; say what they wait for with `depends_on`"
+        settings = top.value.get("settings")
+        given = settings if settings is not None and isinstance(settings.value, dict) else None
+        for node, key in ((top, "max_parallel"), (given, "max_workers")):
+            if not is_graph and node is not None and has_value(node, key):
+                yield node.keys[key], f"`{key}` {told}"
+
     def env(self, node: Node | None) -> dict[str, Any]:
         """Return the variables that the commands of all steps see, as they are written."""
         variables = self._mapping(node, "`env`")
@@ -105,8 +124,8 @@ class SettingsReader(NodeReader):
                 if key in on_error.value:
                     way = "say it at the step" if key == "next" else "write `retry` beside it"
                     self._add(on_error.keys[key], f"`{key}` is not for all steps; {way}")
-        known = {key: value for key, value in defaults.items() if key in DEFAULTS_KEYS}
-        return [_with(step, known, node.keys) for step in steps]
+        self.of_all = {key: value for key, value in defaults.items() if key in DEFAULTS_KEYS}
+        return [_with(step, self.of_all, node.keys) for step in steps]
 
     def _check_overlap(self, node: Node | None) -> None:
         if node is not None and node.value not in (*Overlap, None):

@@ -15,8 +15,8 @@ from .input_reader import InputReader, Scope
 from .loop_reader import LoopReader
 from .other_systems import TASKS_OF_OTHER_SYSTEMS
 from .reading import NodeReader, kind_of
-from .registry import Task, Tasks
-from .settings_reader import WITHOUT_RETRY, WITHOUT_TIMEOUT
+from .registry import BUILT_IN, Task, Tasks
+from .settings_reader import RETRIED_BY, WITHOUT_RESULT, WITHOUT_RETRY
 from .step_order import StepOrder
 from .template_checks import TemplateChecks
 from .wording import unknown
@@ -25,15 +25,25 @@ INTERVAL = 10.0
 ROUNDS = 1000
 """Of a repeated step, unless it says otherwise."""
 
+NOTHING_FOR_ALL: Mapping[str, Node] = {}
+
 _OUTPUTS = "{size: '{{ result.stdout | int }}'}"
 _REPEAT = "{until: result.json.state == 'done', interval: 10s, max: 100}"
 
 
 class StepReader(NodeReader):
-    """Reads the steps of one definition, whose order is known."""
+    """Reads the steps of one definition, whose order is known. `of_all` is what `defaults` says, by key."""
 
-    def __init__(self, problems: Problems, tasks: Tasks, order: StepOrder, templates: TemplateChecks) -> None:
+    def __init__(
+        self,
+        problems: Problems,
+        tasks: Tasks,
+        order: StepOrder,
+        templates: TemplateChecks,
+        of_all: Mapping[str, Node] = NOTHING_FOR_ALL,
+    ) -> None:
         super().__init__(problems)
+        self._of_all = of_all
         self._problems = problems
         self._tasks = tasks
         self._order = order
@@ -63,7 +73,6 @@ class StepReader(NodeReader):
                 entries["timeout"].at, "a workflow has a `timeout` of its own, at the top of its file; write it there"
             )
         on_error, further = self._failures.on_error(node, before, name)
-        self._refuse_retry(task, entries, further is not None)
         condition = self._read_condition(entries.get("condition"), before, name)
         given = self._given(node, task)
         inputs = {each: value.plain() for each, (_, value) in given.items()}
@@ -75,6 +84,7 @@ class StepReader(NodeReader):
             self._loops.refuse_progress(node, given)
             inputs = self._inputs.read(task, entries["task"].at if "task" in entries else node.at, given, scope)
         self._refuse_rules(task if loop is None else loop.task, entries.get("retry"))
+        self._refuse_retry(task if loop is None else loop.task, entries, further is not None)
         repeat = self._read_repeat(node, task, before, name)
         outputs = self._read_outputs(node, task, scope)
         always_run = self._boolean(entries.get("always_run"), "`always_run`")
@@ -98,18 +108,29 @@ class StepReader(NodeReader):
         )
 
     def _refuse_retry(self, task: Task | None, entries: Mapping[str, Node], is_action: bool) -> None:
-        """Note that a step waits for something and is to be tried again, which no wait is."""
-        if task is None or task.name not in WITHOUT_RETRY:
+        """Note that a step waits for something and is to be tried again, which no wait is, and what its `retry` says
+        of failures that its task never has. What holds for all steps is for those that it can be for."""
+        retry = entries.get("retry")
+        if task is None or (retry is not None and retry is self._of_all.get("retry")):
             return
-        told = f"no wait is tried again: `on_error` of task `{task.name}` says what follows when it was in vain"
-        if "retry" in entries and entries["retry"].value:
-            self._add(entries["retry"].at, told)
-        if is_action:
-            self._add(entries["on_error"].at, told)
+        if task.name in WITHOUT_RETRY:
+            told = f"no wait is tried again: `on_error` of task `{task.name}` says what follows when it was in vain"
+            if retry is not None and retry.value:
+                self._add(retry.at, told)
+            if is_action:
+                self._add(entries["on_error"].at, told)
+        if retry is None or not isinstance(retry.value, dict) or task.starts_run:
+            return
+        for key, names in RETRIED_BY.items():
+            if key in retry.value and task.name in BUILT_IN and task.name not in names:
+                told = f"`{key}` says nothing of task `{task.name}`, only of {', '.join(f'`{name}`' for name in names)}"
+                self._add(retry.keys[key], f"{told}; name what it fails with, as in `on_error: [TimeoutError]`")
 
     def _refuse_rules(self, called: Task | None, retry: Node | None) -> None:
         """Note each rule for what a task itself has come to, where it is another run that is tried again."""
         if called is None or not called.starts_run or retry is None or not isinstance(retry.value, dict):
+            return
+        if retry is self._of_all.get("retry"):
             return
         for key in retry.value.keys() & {*RULES}:
             self._add(retry.keys[key], f"`{key}` is for the steps of the workflow that is started; write it there")
@@ -140,7 +161,7 @@ class StepReader(NodeReader):
             return None
         if self._loops.is_loop(step, task):
             self._add(step.keys["outputs"], "`outputs` do not go with a loop, whose result is that of all items")
-        elif task is not None and task.name in WITHOUT_TIMEOUT:
+        elif task is not None and task.name in WITHOUT_RESULT:
             self._add(step.keys["outputs"], f"`outputs` do not go with task `{task.name}`")
         self._templates.check(node, scope.before, scope.name, also=frozenset({"result"}))
         return {key: value.plain() for key, value in node.value.items()}
@@ -160,7 +181,7 @@ class StepReader(NodeReader):
             self._templates.check_condition(until, {*before, name}, name, frozenset({"result"}))
         if self._loops.is_loop(step, task):
             self._add(step.keys["repeat"], "`repeat` does not go with a loop over items")
-        elif task is not None and task.name in (*WITHOUT_TIMEOUT, "fail"):
+        elif task is not None and task.name in WITHOUT_RESULT:
             self._add(
                 step.keys["repeat"], f"`repeat` does not go with task `{task.name}`, which has no result to look at"
             )

@@ -155,8 +155,8 @@ def _current(state: WorkflowState, file: str | None) -> Workflow | None:
         error.hints = (f"flujoctl diff {state.run_id} FILE, or another ID",)
         raise
     if current is None and state.definition is not None:
-        raise SourceNotFoundError(
-            f"the file that run {state.run_id!r} was started from does not exist any more",
-            [f"flujoctl diff {state.run_id} FILE"],
-        )
+        told = f"the file that run {state.run_id!r} was started from does not exist any more"
+        if sources.file_of(state) is None:
+            told = f"run {state.run_id!r} was started from a text that has no file; compare it with one"
+        raise SourceNotFoundError(told, [f"flujoctl diff {state.run_id} FILE"])
     return current

@@ -163,7 +163,7 @@ def explain(
             told = f"{reasons[0].text}; tasks that it has started go on outside of its record: {', '.join(left)}"
             reasons = [reasons[0]._replace(text=told)]
     elif state.status is RunStatus.PAUSED:
-        reasons = [_paused(state)]
+        reasons = [_paused(state, obstacle)]
     elif state.unowned:
         reasons = [_unowned(state, known, obstacle), *_awaited(state, now, untaken)]
     elif is_queued:
@@ -203,7 +203,13 @@ def _finished(state: WorkflowState) -> Reason:
     return Reason(Why.FINISHED, text, state.error.step, commands=commands)
 
 
-def _paused(state: WorkflowState) -> Reason:
+_UNUSABLE = "its definition cannot be used here: "
+
+
+def _paused(state: WorkflowState, obstacle: str | None) -> Reason:
+    if obstacle is not None:
+        text = f"it is paused{_why_paused(state, state.paused_reason)}; {_UNUSABLE}{obstacle}"
+        return Reason(Why.PAUSED, text, commands=[f"flujoctl inspect {state.run_id}", _cancel(state)])
     commands = [_resume(state)]
     if state.paused_reason == PauseReason.INCOMPATIBLE:
         commands = [f"flujoctl diff {state.run_id}  # shows what differs, and what helps", *commands]
@@ -266,7 +272,7 @@ def _in_line(state: WorkflowState, ahead: str, status: str) -> Reason:
 
 def _unowned(state: WorkflowState, known: bool, obstacle: str | None) -> Reason:
     if obstacle is not None:
-        text = f"no process runs it, and its definition cannot be used here: {obstacle}"
+        text = f"no process runs it, and {_UNUSABLE}{obstacle}"
         return Reason(Why.UNREGISTERED, text, commands=[f"flujoctl inspect {state.run_id}", _cancel(state)])
     if not known:
         text = f"no process runs it, and its workflow {state.workflow!r} is not registered here"

@@ -41,7 +41,7 @@ from .recovery import Recovery
 from .takeover import Takeover
 from .tasks import KernelTasks
 from .timers import Alarm, Timers
-from .workflow_registry import WorkflowRegistry
+from .workflow_registry import WorkflowRegistry, needs_definition
 
 logger = logging.getLogger("flujo.kernel")
 
@@ -78,7 +78,7 @@ class Runtime:
 
     async def explain(self, state: WorkflowState, untaken: Sequence[str]) -> Explanation:
         """Explain a run with what this kernel alone knows: its workflows, and what waits for a free slot."""
-        obstacle = await self._registry.obstacle(state, self._backend) if state.unowned else None
+        obstacle = await self._registry.obstacle(state, self._backend) if needs_definition(state) else None
         queued = self.driver.queued_steps(state.uid)
         ahead = await ahead_of(self._backend, state)
         return explain(

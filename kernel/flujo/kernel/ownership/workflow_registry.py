@@ -9,6 +9,7 @@ from flujo.kernel.checked_calls import check_argument
 from flujo.kernel.errors import (
     CorruptStoreError,
     DeclarationError,
+    DefinitionError,
     FlujoError,
     StateIncompatibilityError,
     StoreError,
@@ -16,12 +17,17 @@ from flujo.kernel.errors import (
 )
 from flujo.kernel.execution.programs import Workflow
 from flujo.kernel.journal.compatibility import differences
-from flujo.kernel.journal.state import WorkflowState
+from flujo.kernel.journal.state import RunStatus, WorkflowState
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.records import StoredDefinition
 
 _KEPT_LOADED = 64
 """How many workflows that a store has by name are not read anew each time they are started."""
+
+
+def needs_definition(state: WorkflowState) -> bool:
+    """True if a run goes on with what it has stored as soon as somebody takes it, or asks for that."""
+    return state.unowned or state.status is RunStatus.PAUSED
 
 
 class WorkflowRegistry:
@@ -123,7 +129,7 @@ class WorkflowRegistry:
             if not definition.is_genuine:
                 problem = f"the text of its definition {definition.digest} is another one than its digest says"
                 raise CorruptStoreError(state.run_id, problem, ["flujoctl db check"])
-            return self.load(definition).as_started(state)
+            return self._rebuilt(definition, state)
         if registered is None and self._load_program is not None:
             registered = self._load_program(state)
         if registered is None:
@@ -132,3 +138,13 @@ class WorkflowRegistry:
         if found := differences(state, started.plan):
             raise StateIncompatibilityError.recorded(state.run_id, found, has_definition=state.definition is not None)
         return started
+
+    def _rebuilt(self, definition: StoredDefinition, state: WorkflowState) -> Workflow:
+        """Return the workflow in the text that a run has stored; raises what the loader raises, with what to type
+        about a text that cannot be used here, such as one with a task that is missing."""
+        assert self.load is not None
+        try:
+            return self.load(definition).as_started(state)
+        except DefinitionError as error:
+            error.hints = error.hints or (f"flujoctl explain {state.run_id}", "flujoctl tasks  # those that there are")
+            raise

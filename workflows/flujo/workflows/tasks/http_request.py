@@ -121,6 +121,8 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
         found["method"] = "must be a method such as GET or POST"
     if isinstance(problem := _problem(partial(status_patterns, inputs.get("ok_status", []))), str):
         found["ok_status"] = problem
+    if inputs.get("check") is False and inputs.get("ok_status"):
+        found["ok_status"] = "does nothing beside `check: false`, with which no status is a failure"
     if isinstance(problem := _problem(partial(_authorization, inputs.get("auth"), None, {})), str):
         found["auth"] = problem
     return found

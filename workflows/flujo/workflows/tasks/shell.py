@@ -47,6 +47,9 @@ STOP_GRACE = 2
 """Seconds between the signal that asks a command to stop and the one that ends it."""
 
 _WITH_PIPEFAIL = ("bash", "ksh", "zsh")
+_SHELLS = ("sh", "dash", "ash", "mksh", *_WITH_PIPEFAIL)
+"""What takes `-e` to end with the first command that fails. Anything else that `shell` names (python3, node, fish) has
+the text behind `-c` alone."""
 
 
 class ShellError(FlujoError):
@@ -133,15 +136,25 @@ PLATFORMS = {"linux": ("linux", "unix"), "darwin": ("macos", "darwin", "unix")}
 
 
 def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """Tell of a command per platform that has none for this one."""
+    """Tell of a command per platform that has none for this one, and of inputs that would do nothing."""
+    found = {}
     command = inputs.get("command")
-    if not isinstance(command, dict):
-        return {}
-    try:
-        for_this_platform(command)
-    except ValueError as error:
-        return {"command": str(error)}
-    return {}
+    if isinstance(command, dict):
+        try:
+            command = for_this_platform(command)
+        except ValueError as error:
+            return {"command": str(error)}
+    if isinstance(command, list):
+        told = "is for a command that is a text, and this one is a list"
+        found = {name: told for name in ("shell", "strict") if inputs.get(name)}
+    elif isinstance(command, str) and command.startswith("#!"):
+        told = "does nothing: the first line of the command says what runs it"
+        found = {name: told for name in ("shell", "strict") if inputs.get(name)}
+    elif inputs.get("strict") and isinstance(shell := inputs.get("shell"), str) and not _is_shell(shell):
+        found = {"strict": f"is for {', '.join(_SHELLS)}; {shown(shell)} runs the text as it is"}
+    if inputs.get("check") is False and "ok_codes" in inputs:
+        found["ok_codes"] = "does nothing beside `check: false`, with which no code is a failure"
+    return found
 
 
 def for_this_platform(command: Any) -> Any:
@@ -293,13 +306,22 @@ def _as_typed(call: TaskCall, argv: Sequence[str]) -> str:
 def shell_command(command: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
     """Return the shell that runs a text, with its arguments: strict for a script, which is of several lines."""
     given = inputs.get("shell")
-    shell = given if isinstance(given, str) else settings.get("shell") or "/bin/sh"
+    shell, *options = _words(given if isinstance(given, str) else settings.get("shell") or "/bin/sh")
     strict = inputs.get("strict", "\n" in command.strip())
-    return [shell, *_strictness(shell, strict), "-c", command]
+    return [shell, *options, *_strictness(shell, strict), "-c", command]
+
+
+def _words(shell: str) -> list[str]:
+    """Return a program and its options, as in `bash -x`; a path that is there may have spaces."""
+    return [shell] if os.path.exists(shell) or not shell.strip() else shlex.split(shell)
+
+
+def _is_shell(shell: str) -> bool:
+    return os.path.basename(next(iter(_words(shell)), "")) in _SHELLS
 
 
 def _strictness(shell: str, strict: bool) -> Sequence[str]:
-    if not strict:
+    if not strict or not _is_shell(shell):
         return ()
     return ("-e", "-o", "pipefail") if os.path.basename(shell) in _WITH_PIPEFAIL else ("-e",)
 
