@@ -132,9 +132,10 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [
             "2:1: the top level has no key `jobs`; write `steps: […]`",
             "3:1: the top level has no key `on`; write nothing here: start runs from cron or a timer",
-            "5:5: `task` is missing in this step",
             "6:5: a step has no key `run`; write `task: shell` with `inputs: {command: …}`",
             "7:5: a step has no key `needs`; write `depends_on: [STEP]`",
+            "7:13: these steps wait for each other: a → b → a; `b` says nothing and waits for the step before it, "
+            "`depends_on: []`",
             "8:5: a step has no key `when`; write `condition: EXPRESSION`",
             "9:5: a step has no key `continueOn`; write `on_error: continue`",
             "10:5: a step has no key `command`; write `task: shell` with `inputs: {command: …}`",
@@ -425,7 +426,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
             inputs: [1]
         """,
         [
-            "4:11: task `shell` needs the input `command`",
             "5:14: there is no input of task `shell` `comand`; did you mean `command`?",
             '5:33: `check` must be a boolean, not "maybe"; write true or false',
             "7:11: task `template` needs exactly one of the inputs `template` and `file`",

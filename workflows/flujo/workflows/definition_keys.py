@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
@@ -85,3 +87,56 @@ def check_keys(
             problems.add(at, f"{place} has no key {named(key)}; did you mean `{near}`?")
         else:
             problems.add(at, f"{place} has no key {named(key)}; it has: {', '.join(known)}")
+
+
+NEEDED: dict[str, dict[str, tuple[type, ...]]] = {
+    TOP: {"name": (str,), "steps": (list, dict), "params": (dict,)},
+    "a step": {"name": (str,), "task": (str,), "inputs": (dict,), "depends_on": (list, str), "for_each": (list, str)},
+    "`for_each`": {"items": (list, str), "arg_name": (str,)},
+    "`repeat`": {"until": (str,)},
+}
+"""Keys without which more is wrong in their place than the one that is missing, and what their values can be."""
+
+_FIRST_KEY = re.compile(r"`(\w+)(?:`|: [A-Z{\[])")  # and not `task: shell`, which says what its value is to be
+
+
+def meant_by(key: str, place: str, known: Collection[str]) -> str | None:
+    """Return the known key that one which does not belong in a place stands for there; None if that is not clear."""
+    others = AT_THE_TOP | WITHIN.get(TOP, {}) if place == TOP else WITHIN.get(place, {})
+    hint = others.get(key) or (OF_OTHER_SYSTEMS.get(key) if place in (TOP, "a step") else None)
+    if hint is None:
+        return nearest(key, known)
+    first = _FIRST_KEY.match(hint)
+    return first[1] if first is not None and first[1] in known else None
+
+
+def as_meant(node: Node, place: str, known: Collection[str]) -> Node:
+    """Return a mapping that has the keys it needs as well where others stand for them, which `check_keys` tells of:
+    what would be missing without them is no mistake of its own."""
+    added: dict[str, Node] = {}
+    for key in [each for each in node.value if each not in known]:
+        value, needed = node.value[key], NEEDED[place]
+        for meant in (meant_by(key, place, known), nearest(key, known)):
+            if meant is None or meant in node.value or meant in added:
+                continue
+            if isinstance(value.value, needed.get(meant, ())):
+                added[meant] = value
+                break
+            if meant == "for_each":
+                added[meant] = Node([], value.at)
+                break
+    if place == "a step" and "task" not in {*node.value, *added}:
+        added |= _command_in(node)
+    if not added:
+        return node
+    places = {key: value.at for key, value in added.items()}
+    return replace(node, value={**node.value, **added}, keys={**node.keys, **places})
+
+
+def _command_in(step: Node) -> dict[str, Node]:
+    """Return the task and the inputs of a step that has its command under `run` or `script`."""
+    for key, value in step.value.items():
+        if OF_OTHER_SYSTEMS.get(key, "").startswith("`task: shell`") and isinstance(value.value, (str, list)):
+            inputs = Node({"command": value}, value.at, keys={"command": value.at})
+            return {"task": Node("shell", step.keys[key]), **({} if "inputs" in step.value else {"inputs": inputs})}
+    return {}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from flujo.kernel.programs import ANY, Retention
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
-from .definition_keys import TOP, TOP_KEYS, TOP_KEYS_TO_COME, check_keys
+from .definition_keys import STEP_KEYS, TOP, TOP_KEYS, TOP_KEYS_TO_COME, as_meant, check_keys
 from .definitions import Definition, StepDefinition
 from .documents import Node, Position, Problems, TooManyProblems
 from .doubts import doubts
@@ -73,6 +73,7 @@ class _Reader(NodeReader):
             self._add(root.at, f"a workflow is a mapping with `name` and `steps`, not {kind_of(root)}")
             return None
         check_keys(root, self._problems, TOP, TOP_KEYS, TOP_KEYS_TO_COME)
+        root = as_meant(root, TOP, TOP_KEYS)
         top = root.value
         for key in ("name", "steps"):
             if key not in top:
@@ -146,7 +147,7 @@ class _Reader(NodeReader):
         for item in node.value:
             if not isinstance(item.value, dict):
                 self._add(item.at, f"a step is a mapping with `name` and `task`, not {kind_of(item)}")
-        return [item for item in node.value if isinstance(item.value, dict)]
+        return [as_meant(item, "a step", STEP_KEYS) for item in node.value if isinstance(item.value, dict)]
 
     def _read_parameters(self, node: Node | None) -> dict[str, Parameter]:
         read: dict[str, Parameter] = {}

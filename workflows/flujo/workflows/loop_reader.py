@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .definition_keys import LOOP_KEYS, LOOP_TASK_KEYS, PROGRESS_KEYS, check_keys
+from .definition_keys import LOOP_KEYS, LOOP_TASK_KEYS, PROGRESS_KEYS, as_meant, check_keys
 from .definitions import LoopDefinition, OnError
 from .documents import Node, Position, Problems
 from .input_reader import Given, InputReader, Scope
@@ -16,7 +16,7 @@ from .registry import Task
 from .tasks.batch import batch
 from .template_checks import TemplateChecks, has_template
 from .templates import LOOP_NAMES, ROOT_NAMES, gives_text
-from .wording import shown, unknown
+from .wording import nearest, shown, unknown
 
 REPORT_SECONDS = 5.0
 """How often a loop reports its progress, unless `progress_interval` says otherwise."""
@@ -87,6 +87,7 @@ class LoopReader(NodeReader):
         settings: dict[str, Node] = {"items": node}
         if isinstance(node.value, dict):
             check_keys(node, self._problems, "`for_each`", LOOP_KEYS)
+            node = as_meant(node, "`for_each`", LOOP_KEYS)
             settings = node.value
             if not has_value(node, "items"):
                 self._add(node.at, "`for_each` needs `items`, the list")
@@ -97,8 +98,11 @@ class LoopReader(NodeReader):
         return None if task is None else {**read, "task": task, "inputs": inputs, "told_items": "`for_each`"}
 
     def _batch(self, step: Node, given: Given, scope: Scope) -> dict[str, Any] | None:
-        for key, (at, _) in given.items():
+        given = dict(given)
+        for key, (at, value) in [*given.items()]:
             if batch.input(key) is None:
+                if (meant := _meant_of_batch(key)) is not None and meant not in given:
+                    given[meant] = at, value  # what would be missing without it is no mistake of its own
                 known = [each.name for each in batch.inputs]
                 hint = f"write {_OF_BATCH[key]}" if key in _OF_BATCH else unknown("input of task `batch`", key, known)
                 self._add(at, f"task `batch` has no input `{key}`; {hint}" if key in _OF_BATCH else hint)
@@ -195,6 +199,14 @@ class LoopReader(NodeReader):
         is_on = update is None or update.value is None or self._boolean(update, "`progress_update`")
         interval = self._duration(found.get("progress_interval"), "`progress_interval`")
         return (interval or REPORT_SECONDS) if is_on else None
+
+
+def _meant_of_batch(key: str) -> str | None:
+    """Return the input of `batch` that another word stands for."""
+    known = [each.name for each in batch.inputs]
+    if key not in _OF_BATCH:
+        return nearest(key, known)
+    return next((each for each in known if _OF_BATCH[key].startswith((f"`{each}`", f"`{each}:"))), None)
 
 
 def _takes(task: Task, name: str) -> bool:

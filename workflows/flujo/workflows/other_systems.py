@@ -124,7 +124,8 @@ WITHIN = {
     },
     "`for_each`": {
         **dict.fromkeys(("in", "list", "values", "over", "with_items", "range", "from"), "`items: LIST`"),
-        **dict.fromkeys(("as", "var", "loop_var", "item", "name", "variable"), "`arg_name: NAME`"),
+        **dict.fromkeys(("as", "var", "loop_var", "name", "variable"), "`arg_name: NAME`"),
+        "item": "`arg_name: NAME`, or `items: LIST` for the list",
         **dict.fromkeys(("parallel", "parallelism", "concurrency", "max_parallel", "max_concurrency", "workers"),
                         "`max_workers: N`"),
         **dict.fromkeys(("batch_size", "size", "chunk"), "`chunk_size: N`"),
@@ -146,6 +147,85 @@ WITHIN = {
     },
 }  # fmt: skip
 """The same for the keys of a mapping, by its place."""
+
+_COMMAND = {
+    **dict.fromkeys(("cmd", "commands", "script", "run", "exec", "bash", "code", "line", "cmdline", "bash_command",
+                     "program", "shell_command"), "`command: TEXT`, or a list of a program and its arguments"),
+    **dict.fromkeys(("args", "arguments", "argv", "params", "entrypoint"), "`command: [PROGRAM, ARGUMENT, …]`"),
+    **dict.fromkeys(("chdir", "dir", "directory", "workdir", "working-directory", "workingDir", "working_directory",
+                     "folder", "path"), "`working_dir: FOLDER`"),
+    **dict.fromkeys(("environment", "envs", "env_vars", "variables", "vars"), "`env: {NAME: VALUE}`"),
+    **dict.fromkeys(("image", "container", "docker", "volumes", "mounts"),
+                    "`command: [docker, run, --rm, IMAGE, …]`"),
+    **dict.fromkeys(("user", "become", "become_user", "sudo", "run_as"),
+                    "`command: [sudo, -u, USER, …]`: commands run as the user who runs flujo"),
+    **dict.fromkeys(("ignore_errors", "ignore_exit_code", "failed_when", "allow_failure", "fail_on_error"),
+                    "`check: false`"),
+    **dict.fromkeys(("ok_exit_codes", "success_codes", "expected_codes", "exit_codes", "allowed_codes",
+                     "exit_code", "return_codes"), "`ok_codes: [0, 3]`"),
+    **dict.fromkeys(("capture", "capture_output", "register", "output", "return_stdout", "do_xcom_push", "result"),
+                    "nothing: what it prints is `steps.NAME.result.stdout`"),
+    **dict.fromkeys(("executable", "interpreter"), "`shell: PROGRAM`"),
+    **dict.fromkeys(("pipefail", "errexit", "set_e", "fail_fast"), "`strict: true`"),
+    **dict.fromkeys(("log", "log_file", "logfile", "stdout_file"), "`stdout: FILE`"),
+    **dict.fromkeys(("stdin_file", "input_file"), "`stdin: TEXT`, or `<` in the command"),
+    **dict.fromkeys(("creates", "removes"), "`condition: EXPRESSION` beside `task`"),
+    **dict.fromkeys(("timeout_seconds", "timeout_sec", "timeoutSec", "timeout-minutes", "max_time"), "`timeout: 5m`"),
+    **dict.fromkeys(("signal", "kill_signal", "signalOnStop"), "`stop_signal: SIGINT`"),
+    **dict.fromkeys(("background", "daemon", "async", "nohup"), "`detach: true`"),
+}  # fmt: skip
+_WRITTEN = {
+    **dict.fromkeys(("text", "data", "body", "contents", "value"), "`content: TEXT`"),
+    **dict.fromkeys(("filename", "dest", "destination", "target", "name", "to"), "`path: FILE`"),
+}  # fmt: skip
+_READ = dict.fromkeys(("filename", "src", "source", "name"), "`path: FILE`")
+_MOVED = {
+    **dict.fromkeys(("src", "from", "path", "file"), "`source: FILE`"),
+    **dict.fromkeys(("dest", "dst", "target", "to"), "`destination: FILE`"),
+}  # fmt: skip
+
+INPUTS_OF_OTHER_SYSTEMS: dict[str, dict[str, str]] = {
+    "shell": _COMMAND,
+    "write_file": _WRITTEN,
+    "append_file": _WRITTEN,
+    "copy_file": _MOVED,
+    "move_file": _MOVED,
+    "read_file": _READ,
+    "read_json": _READ,
+    "read_yaml": _READ,
+    "delete_file": _READ,
+    "http.request": {
+        **dict.fromkeys(("uri", "link", "endpoint", "address", "host"), "`url: URL`"),
+        **dict.fromkeys(("verb", "type", "http_method"), "`method: POST`"),
+        **dict.fromkeys(("query", "querystring", "query_params"), "`params: {NAME: VALUE}`"),
+        **dict.fromkeys(("payload", "content", "body_json"), "`json: VALUE`, `data: {…}` for a form, or `body: TEXT`"),
+        **dict.fromkeys(("status", "status_code", "status_codes", "expected_status", "validate_status"),
+                        "`ok_status: [404]`"),
+        **dict.fromkeys(("follow_redirects", "allow_redirects", "max_redirect"), "`max_redirects: N`"),
+        **dict.fromkeys(("insecure", "validate_certs", "skip_tls_verify"), "`verify: false`"),
+        **dict.fromkeys(("username", "user", "password"), "`auth: {user: NAME, password: …}`"),
+        "bearer": "`token: '{{ env.TOKEN }}'`",
+    },
+    "python_function": {
+        **dict.fromkeys(("callable", "func", "handler", "python_callable", "name", "entrypoint"), "`function: NAME`"),
+        **dict.fromkeys(("op_args", "arguments", "positional"), "`args: [VALUE]`"),
+        **dict.fromkeys(("op_kwargs", "inputs", "params", "parameters", "keywords"), "`kwargs: {NAME: VALUE}`"),
+        **dict.fromkeys(("package", "import", "file"), "`module: NAME`"),
+    },
+    "echo": dict.fromkeys(("text", "msg", "value", "content"), "`message: TEXT`"),
+    "print_message": dict.fromkeys(("text", "msg", "value", "content"), "`message: TEXT`"),
+    "notify": {
+        **dict.fromkeys(("text", "msg", "body", "content", "title", "subject"), "`message: TEXT`"),
+        **dict.fromkeys(("type", "via", "kind"), "`channel: webhook`, or slack, log, file"),
+    },
+    "sleep": dict.fromkeys(("time", "for", "minutes", "hours", "delay", "sec", "secs", "wait"), "`duration: 5m`"),
+    "wait_signal": dict.fromkeys(("name", "event", "signal_name", "for", "on"), "`signal: NAME`"),
+    "workflow": {
+        **dict.fromkeys(("with", "args", "arguments", "parameters", "vars", "variables"), "`inputs: {NAME: VALUE}`"),
+        **dict.fromkeys(("name", "id", "ref", "uses"), "`workflow: NAME`, or `file: FILE`"),
+    },
+}  # fmt: skip
+"""The same for the inputs of a task, by its name."""
 
 NAMES_OF_OTHER_SYSTEMS = {
     **dict.fromkeys(("inputs", "params", "parameters", "vars", "variables", "dag_run"), "args.NAME"),

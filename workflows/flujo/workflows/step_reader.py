@@ -7,7 +7,7 @@ from typing import Any
 
 from flujo.kernel.errors import DeclarationError
 
-from .definition_keys import REPEAT_KEYS, RULES, STEP_KEYS, STEP_KEYS_TO_COME, check_keys
+from .definition_keys import REPEAT_KEYS, RULES, STEP_KEYS, STEP_KEYS_TO_COME, as_meant, check_keys
 from .definitions import LoopDefinition, Repeat, StepDefinition
 from .documents import Node, Position, Problems
 from .failure_reader import FailureReader
@@ -174,6 +174,7 @@ class StepReader(NodeReader):
             self._add(node.at, f"`repeat` must be a mapping such as {_REPEAT}, not {kind_of(node)}")
             return None
         check_keys(node, self._problems, "`repeat`", REPEAT_KEYS)
+        node = as_meant(node, "`repeat`", REPEAT_KEYS)
         until = node.value.get("until")
         if until is None or not isinstance(until.value, str):
             self._add(node.at if until is None else until.at, f"`repeat` needs `until`, a condition, as in {_REPEAT}")
@@ -204,6 +205,9 @@ class StepReader(NodeReader):
                     self._add(node.keys[each], f"`{each}` is given under `inputs` and under `params`")
                 else:
                     given[each] = node.keys[each], value
+        for key in step.value.keys() - {*STEP_KEYS} if task is not None else ():
+            if task is not None and task.input(key) is not None:  # which is told, and not missing besides
+                given.setdefault(key, (step.keys[key], step.value[key]))
         if "env" in step.value:
             at = step.keys["env"]
             if "env" in given:

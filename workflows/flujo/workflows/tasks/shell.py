@@ -137,23 +137,38 @@ PLATFORMS = {"linux": ("linux", "unix"), "darwin": ("macos", "darwin", "unix")}
 
 def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
     """Tell of a command per platform that has none for this one, and of inputs that would do nothing."""
-    found = {}
     command = inputs.get("command")
     if isinstance(command, dict):
         try:
             command = for_this_platform(command)
         except ValueError as error:
             return {"command": str(error)}
+    found = _not_texts(command, inputs.get("env"))
     if isinstance(command, list):
         told = "is for a command that is a text, and this one is a list"
-        found = {name: told for name in ("shell", "strict") if inputs.get(name)}
+        found |= {name: told for name in ("shell", "strict") if inputs.get(name)}
     elif isinstance(command, str) and command.startswith("#!"):
         told = "does nothing: the first line of the command says what runs it"
-        found = {name: told for name in ("shell", "strict") if inputs.get(name)}
+        found |= {name: told for name in ("shell", "strict") if inputs.get(name)}
     elif inputs.get("strict") and isinstance(shell := inputs.get("shell"), str) and not _is_shell(shell):
-        found = {"strict": f"is for {', '.join(_SHELLS)}; {shown(shell)} runs the text as it is"}
+        found |= {"strict": f"is for {', '.join(_SHELLS)}; {shown(shell)} runs the text as it is"}
     if inputs.get("check") is False and "ok_codes" in inputs:
         found["ok_codes"] = "does nothing beside `check: false`, with which no code is a failure"
+    return found
+
+
+def _not_texts(command: Any, env: Any) -> dict[str, str]:
+    """Tell of the first part of a command, and of the first variable, that can be no text."""
+    found = {}
+    try:
+        for number, part in enumerate(command if isinstance(command, list) else (), 1):
+            as_argument(part, f"part {number} of `command`")
+    except TypeError as error:
+        found["command"] = f"cannot be run: {error}"
+    try:
+        variables(env if isinstance(env, dict) else {})
+    except TypeError as error:
+        found["env"] = f"cannot be set: {error}"
     return found
 
 
