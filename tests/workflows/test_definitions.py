@@ -138,7 +138,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "`depends_on: []`",
             "8:5: a step has no key `when`; write `condition: EXPRESSION`",
             "9:5: a step has no key `continueOn`; write `on_error: continue`",
-            "10:5: a step has no key `command`; write `task: shell` with `inputs: {command: …}`",
+            "10:5: `command` is an input of task `shell`; put it under `inputs`",
             "12:27: a step has no key `foreach`; write `for_each: LIST`",
             "12:41: a step has no key `retries`; write `retry: N`",
             "12:53: a step has no key `finally`; write a step with `always_run: true`",
