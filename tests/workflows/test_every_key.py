@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,7 @@ class Bench:
             return await self.body(call)
 
         found = [task for name in BUILT_IN if name not in OF_THE_ENGINE and (task := Tasks().find(name)) is not None]
-        return [replace(task, run=run, needs_workspace=False) for task in found]
+        return [task._replace(run=run, needs_workspace=False) for task in found]
 
     def refusals(self, text: str) -> list[int]:
         """The lines for which a definition is refused."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from flujo.kernel.programs import KEYS as RETENTION_KEYS
 
@@ -130,7 +129,7 @@ def as_meant(node: Node, place: str, known: Collection[str]) -> Node:
     if not added:
         return node
     places = {key: value.at for key, value in added.items()}
-    return replace(node, value={**node.value, **added}, keys={**node.keys, **places})
+    return node._replace(value={**node.value, **added}, keys={**node.keys, **places})
 
 
 def _command_in(step: Node) -> dict[str, Node]:
