@@ -116,4 +116,15 @@ def test_the_same_is_there_as_json(dry: str, flujoctl: Flujoctl) -> None:
         "skipped": None,
         "condition": None,
         "problems": [],
+        "description": None,
     }
+
+
+def test_what_a_step_says_of_itself_is_shown(folder: Path, flujoctl: Flujoctl) -> None:
+    """Its `description`, below its name."""
+    step = "{name: a, task: shell, description: Fetch the orders, inputs: {command: ls}}"
+    (folder / "told.yaml").write_text(f"name: told\nsteps: [{step}]\n")
+
+    lines = flujoctl("run", "told.yaml", "--dry-run").out.splitlines()
+
+    assert lines[lines.index("  1. a (shell)") + 1].strip() == "Fetch the orders"
