@@ -253,21 +253,30 @@ async def test_a_run_resumed_with_a_program_comes_back_when_it_has_left_memory()
         assert await kernel.result("r") == "went"
 
 
-async def test_a_resume_may_name_another_program_than_the_one_that_the_kernel_has() -> None:
-    """That is how an edited program is tried on one run; the kernel keeps its own for all others."""
+@pytest.mark.parametrize("most", [0, 100])
+@pytest.mark.parametrize("how", ["resume", "fork"])
+async def test_one_run_may_go_on_with_another_program_than_the_one_that_the_kernel_has(how: str, most: int) -> None:
+    """That is how an edited program is tried on one run, also on one that leaves memory; the kernel keeps its own for
+    all others."""
 
     @workflow(name="patient")
     async def edited(ctx: Context) -> Any:
         return ["edited", await ctx.wait_signal("go")]
 
     harness = Harness()
-    async with harness.kernel(patient) as kernel:
+    async with harness.kernel(patient, max_resident=most) as kernel:
         await kernel.start(patient, run_id="r")
         await until(kernel, "r", "step_waiting")
         await kernel.pause("r")
         await kernel.wait("r")
-        await kernel.resume("r", workflow=edited)
-        await kernel.signal("r", "go", 1)
+        if how == "resume":
+            handle = await kernel.resume("r", workflow=edited)
+        else:
+            handle = await kernel.fork("r", workflow=edited)
+        await until(kernel, handle.run_id, "step_waiting")
+        if not most:
+            await settled(lambda: "0 live runs" in repr(kernel))
+        await kernel.signal(handle.run_id, "go", 1)
 
-        assert await kernel.result("r") == ["edited", 1]
+        assert await handle.result() == ["edited", 1]
         assert kernel.workflows["patient"] is patient

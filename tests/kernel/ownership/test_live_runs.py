@@ -10,9 +10,10 @@ import pytest
 from flujo.kernel.ownership.live_runs import IN_MEMORY, LiveRuns, Residence
 
 
-def in_memory(uid: str, run_id: str = "r") -> Any:
+def in_memory(uid: str, run_id: str = "r", definition: str | None = None) -> Any:
     """A run as far as the table looks at it."""
-    return SimpleNamespace(uid=uid, state=SimpleNamespace(run_id=run_id))
+    workflow = SimpleNamespace(definition=definition)
+    return SimpleNamespace(uid=uid, state=SimpleNamespace(run_id=run_id), workflow=workflow)
 
 
 @pytest.mark.parametrize("residence", Residence)
@@ -69,3 +70,20 @@ def test_a_run_that_is_not_owned_is_nowhere() -> None:
         False,
         None,
     )
+
+
+def test_a_run_that_has_left_memory_keeps_its_program_until_it_is_back() -> None:
+    """One with a definition is read from the store again, and takes no memory meanwhile."""
+    runs = LiveRuns()
+    program, defined = in_memory("program", "a"), in_memory("defined", "b", "digest")
+    for run in (program, defined):
+        runs.admit(run)
+        assert runs.program_of(run.uid) is None
+        runs.move(run.uid, Residence.AWAY)
+
+    assert runs.program_of("program") is program.workflow
+    assert runs.program_of("defined") is None
+    runs.admit(program)
+    assert runs.program_of("program") is None
+    runs.disown("program")
+    assert runs.program_of("program") is None

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from flujo.kernel.execution.live_run import LiveRun
+from flujo.kernel.execution.programs import Workflow
 
 
 class Residence(Enum):
@@ -49,9 +50,10 @@ IN_MEMORY = (Residence.RESIDENT, *WAITING, Residence.LEAVING)
 
 
 class _Held:
-    """One run of the kernel; `run` is there while the run is in memory, `former_owner` until it first gets there."""
+    """One run of the kernel; `run` is there while the run is in memory, `former_owner` until it first gets there, and
+    `program` once it has left."""
 
-    __slots__ = ("former_owner", "residence", "run", "run_id", "uid")
+    __slots__ = ("former_owner", "program", "residence", "run", "run_id", "uid")
 
     def __init__(
         self, uid: str, run_id: str, residence: Residence, run: LiveRun | None, former_owner: str | None = None
@@ -61,6 +63,7 @@ class _Held:
         self.residence = residence
         self.run = run
         self.former_owner = former_owner
+        self.program: Workflow | None = None
 
 
 class LiveRuns:
@@ -91,7 +94,8 @@ class LiveRuns:
         held = self._held[uid]
         del self._at[held.residence][uid]
         held.residence = residence
-        if residence not in IN_MEMORY:
+        if residence not in IN_MEMORY and held.run is not None:
+            held.program = held.run.workflow if held.run.workflow.definition is None else None
             held.run = None
         self._at[residence][uid] = held
 
@@ -153,6 +157,12 @@ class LiveRuns:
     def run_id_of(self, uid: str) -> str:
         """Return the id of a run of the table."""
         return self._held[uid].run_id
+
+    def program_of(self, uid: str) -> Workflow | None:
+        """Return the program that a run had in memory here, with which it comes back: it may have been resumed with
+        another one than the kernel has by this name. None for one that was not there, or has a definition."""
+        held = self._held.get(uid)
+        return None if held is None else held.program
 
     def former_owner_of(self, uid: str) -> str | None:
         """Return who has died as the owner of a run that has not been in memory since; None for any other run."""

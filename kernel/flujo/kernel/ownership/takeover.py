@@ -177,7 +177,7 @@ class Takeover:
             if parent is not None and self._runs.is_outside(parent.uid):
                 # It may have given this child up without living to say so; then it does that now.
                 self._recalls.ask(parent.run_id)
-            chosen = await self._registry.for_run(state, self._backend)
+            chosen = self._runs.program_of(owned.uid) or await self._registry.for_run(state, self._backend)
             run = self._driver.make(state, chosen, owned.token)
             cleans_up = chosen.clean_up is not None
             facts = at_recovery(state, self._max_interruptions, takeover_of(owned), cleans_up=cleans_up)
