@@ -526,7 +526,7 @@ PLANTED = [
     Planted(acknowledges_starts_before_durable, 1, "was acknowledged and is not durable"),
     Planted(loses_a_signal, 1, f"was acknowledged and is lost|{HANGS}", seed=17),
     Planted(loses_the_pause_request, 14, "a pause was asked for|the journal says", seed=439),
-    Planted(loses_the_cancel_request, 14, "a cancel was asked for|the journal says", seed=224),
+    Planted(loses_the_cancel_request, 14, "a cancel was asked for|the journal says", seed=754),
     Planted(records_a_success_twice, 2, "it has an outcome already, step_completed"),
     Planted(runs_completed_steps_again, 2, "it has an outcome already, step_completed"),
     Planted(draws_again, 2, "undisturbed it is"),
