@@ -107,7 +107,7 @@ def test_an_input_that_there_is_not_is_told_once(runs: Runs) -> None:
     """And not as one of another channel; the words of other engines are known, also where one does not fit."""
     told = runs.refusal("- {name: tell, task: notify, inputs: {channel: file, title: x, path: a.log, message: b}}")
     assert told.count("flow.yaml:") == 1
-    assert "there is no input of task `notify` `title`" in told
+    assert "task `notify` has no input `title`; write `message: TEXT`" in told
 
     told = runs.refusal("- {name: tell, task: notify, inputs: {channel: slack, webhook_url: 'http://x', path: a.log}}")
     assert "`path` is for the channel log or file" in told
