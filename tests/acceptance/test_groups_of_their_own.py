@@ -75,7 +75,10 @@ def test_three_attempts_leave_nothing(job: Job) -> None:
     job.write("1s")
     job.terminal.write("log", "")
 
-    assert job.terminal.flujoctl("run", "job.yaml", "--id", "r").code == 1
+    ended = job.terminal.flujoctl("run", "job.yaml", "--id", "r")
+
+    assert ended.code == 1
+    assert "TimeoutError" in ended.err  # it was cut short, and had not failed by itself
     assert {*job.terminal.lines("log")} <= {"begins"}
     assert job.alive() == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flujo.kernel.programs import Overlap
 
-from .definition_keys import DEFAULTS_KEYS, ERROR_HANDLING_KEYS, RULES, check_keys
+from .definition_keys import DEFAULTS_KEYS, ERROR_HANDLING_KEYS, check_keys
 from .documents import Node, Position, Problems
 from .http_rules import rules_of
 from .reading import NodeReader, has_value, kind_of
@@ -157,13 +157,6 @@ def _with(step: Node, defaults: dict[str, Node], keys: Mapping[str, Position]) -
         missing.pop("retry", None)
     if "task" in own and own["task"].value in WITHOUT_TIMEOUT:
         missing.pop("timeout", None)
-    if "task" in own and (own["task"].value in WITHOUT_RETRY or _has_no_rules(own["task"].value, missing.get("retry"))):
+    if "task" in own and own["task"].value in WITHOUT_RETRY:
         missing.pop("retry", None)
     return step._replace(value={**own, **missing}, keys={**step.keys, **{key: keys[key] for key in missing}})
-
-
-def _has_no_rules(task: Any, retry: Node | None) -> bool:
-    """True if the rules of a policy are of what the task would come to, and it starts a run, which has its own."""
-    return (
-        task == "workflow" and retry is not None and isinstance(retry.value, dict) and bool({*RULES} & {*retry.value})
-    )

@@ -6,7 +6,7 @@ A caller that starts or resumes a run hands it over here and may go away: no run
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, NoReturn
 
@@ -179,17 +179,17 @@ class Driver:
     def queued_steps(self, uid: str) -> Mapping[str, str | None]:
         """Return the steps of a run that wait for a slot, each with the name of the limit, or None for the general
         one."""
-        run, parked = self._runs.get(uid), self._limiter.parked.get(uid)
-        tickets = [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
-        return {ticket.step: ticket.waits_for for ticket in tickets}
+        return {ticket.step: ticket.waits_for for ticket in self._tickets_of(uid)}
 
     def awaited_slots(self, uid: str) -> Collection[str] | None:
         """Return the names of the steps of a run that wait for a slot; None if the whole run waits for room."""
         if self._runs.where(uid) is Residence.QUEUED:
             return None
+        return [ticket.step for ticket in self._tickets_of(uid) if not ticket.is_granted]
+
+    def _tickets_of(self, uid: str) -> Sequence[Ticket]:
         run, parked = self._runs.get(uid), self._limiter.parked.get(uid)
-        tickets = [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
-        return [ticket.step for ticket in tickets if not ticket.is_granted]
+        return [*(() if run is None else run.queued.values()), *(() if parked is None else (parked,))]
 
     # -- beginning and ending -----------------------------------------------------------------------------------
 
