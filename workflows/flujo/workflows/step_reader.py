@@ -119,6 +119,7 @@ class StepReader(NodeReader):
                 self._add(retry.at, told)
             if is_action:
                 self._add(entries["on_error"].at, told)
+            return
         if retry is None or not isinstance(retry.value, dict) or task.starts_run:
             return
         for key, names in RETRIED_BY.items():
