@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 
 FLOW = """\
 name: flow
@@ -89,14 +89,19 @@ NOT_COMPARED = {
 
 
 @pytest.fixture
-def failed(folder: Path, flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch) -> Path:
+def failed(folder: Path, copied: Copied, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a run `r` whose last step has failed."""
     monkeypatch.setenv("OUTSIDE", "one")
     monkeypatch.setenv("TOKEN", "some-secret")
-    for name, text in FILES.items():
-        (folder / name).write_text(text)
-    assert flujoctl("run", "flow.yaml", "--id", "r", "-q").code == 1
+    copied(fill)
     return folder
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make that run."""
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    assert flujoctl("run", "flow.yaml", "--id", "r", "-q").code == 1
 
 
 def outputs(flujoctl: Flujoctl) -> dict[str, object]:

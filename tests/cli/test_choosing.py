@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import foreground
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 from flujo.cli import counting, pruning, session
 from flujo.cli.inputs import parse_instant
 from flujo.kernel import Observer
@@ -49,8 +49,14 @@ def program(folder: Path) -> None:
 
 
 @pytest.fixture
-def four_runs(flujoctl: Flujoctl) -> None:
+def four_runs(copied: Copied) -> None:
     """`job-1` to `job-4`, of which the third has failed."""
+    copied(fill)
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("choosing_program_of_tests.py").write_text(PROGRAM, encoding="utf-8")
     for n in range(1, 5):
         team = f"team={'even' if n % 2 == 0 else 'odd'}"
         flujoctl("run", "choosing_program_of_tests.py:job", f"n={n}", "--id", f"job-{n}", "--label", team)

@@ -10,7 +10,7 @@ import pytest
 from flujo.cli import comparing
 from flujo.kernel import WorkflowState
 
-from .conftest import Flujoctl
+from .conftest import Copied, Flujoctl
 
 GREETING = """\
 name: greeting
@@ -27,13 +27,18 @@ steps:
 
 
 @pytest.fixture
-def two_runs(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def two_runs(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """The commands, where two runs of a workflow were given different inputs, and the second one an edited text."""
-    (folder / "greeting.yaml").write_text(GREETING.format(end="noop"))
-    flujoctl("run", "greeting.yaml", "who=Ada", "--id", "one", "-q")
-    (folder / "greeting.yaml").write_text(GREETING.format(end="fail, inputs: {message: no}"))
-    flujoctl("run", "greeting.yaml", "who=Bob", "--id", "two", "-q")
+    copied(fill)
     return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("greeting.yaml").write_text(GREETING.format(end="noop"))
+    flujoctl("run", "greeting.yaml", "who=Ada", "--id", "one", "-q")
+    Path("greeting.yaml").write_text(GREETING.format(end="fail, inputs: {message: no}"))
+    flujoctl("run", "greeting.yaml", "who=Bob", "--id", "two", "-q")
 
 
 def test_two_runs_are_compared_text_by_text(two_runs: Flujoctl) -> None:

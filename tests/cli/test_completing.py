@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 from flujo.cli import completing
 from flujo.cli.program import complete
 
@@ -25,13 +25,18 @@ steps:
 
 
 @pytest.fixture
-def waiting(folder: Path, flujoctl: Flujoctl) -> Path:
+def waiting(copied: Copied, folder: Path) -> Path:
     """A run that waits for a signal, and one that has another id."""
-    (folder / "gate.yaml").write_text(GATE)
-    (folder / "flows.yaml").write_text(f"{GATE}flows: {{definitions: [quick: [before], full: [before, approve]]}}\n")
+    copied(fill)
+    return folder
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("gate.yaml").write_text(GATE)
+    Path("flows.yaml").write_text(f"{GATE}flows: {{definitions: [quick: [before], full: [before, approve]]}}\n")
     assert flujoctl("run", "gate.yaml", "--id", "release-1", "--no-wait").code == 7
     assert flujoctl("run", "gate.yaml", "--id", "other", "--no-wait").code == 7
-    return folder
 
 
 def offered(

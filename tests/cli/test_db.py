@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from backends.sealing import seal
-from cli.conftest import Ended, Flujoctl
+from cli.conftest import Copied, Ended, Flujoctl
 from flujo.cli import session, text
 from shipped import ON_DISK
 
@@ -51,10 +51,15 @@ async def parent(ctx: Context):
 
 
 @pytest.fixture(autouse=True)
-def runs(folder: Path, flujoctl: Flujoctl) -> None:
+def runs(copied: Copied) -> None:
     """A database with a run that waits for a signal and one that has completed."""
+    copied(fill)
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
     for name, content in (("gated.yaml", GATED), ("small.yaml", SMALL), ("program_of_db_tests.py", PROGRAM)):
-        (folder / name).write_text(content, encoding="utf-8")
+        Path(name).write_text(content, encoding="utf-8")
     assert flujoctl("run", "gated.yaml", "--id", "gate", "--no-wait", "--label", "team=a").code == 7
     assert flujoctl("run", "small.yaml", "--id", "small").code == 0
 

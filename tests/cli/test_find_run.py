@@ -8,23 +8,28 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 
 WORKFLOW = """
 name: w
 steps:
   - {name: a, task: echo, inputs: {message: hello}}
 """
+IDS = ["report-1", "report-2", "backup-77"]
 
 
 @pytest.fixture
-def runs(flujoctl: Flujoctl, folder: Path) -> Sequence[str]:
+def runs(copied: Copied) -> Sequence[str]:
     """The ids of three runs, the newest last."""
-    (folder / "w.yaml").write_text(WORKFLOW)
-    ids = ["report-1", "report-2", "backup-77"]
-    for run_id in ids:
+    copied(fill)
+    return IDS
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("w.yaml").write_text(WORKFLOW)
+    for run_id in IDS:
         assert flujoctl("run", "w.yaml", "--id", run_id).code == 0
-    return ids
 
 
 @pytest.mark.parametrize(

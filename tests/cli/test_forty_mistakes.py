@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .conftest import Ended, Flujoctl
+from .conftest import Copied, Ended, Flujoctl
 
 SMALL = "name: small\nparams: {n: {type: integer, default: 1}, who: {required: true}}\nsteps: [{name: a, task: noop}]\n"
 GATE = "name: gate\nsteps: [{name: say, task: shell, inputs: {command: 'echo hi'}}, {name: go, task: wait_signal}]\n"
@@ -122,16 +122,22 @@ MISTAKES = [
 
 
 @pytest.fixture
-def place(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def place(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """A folder with everything to go wrong with."""
-    (folder / "folder").mkdir()
+    copied(fill)
+    return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make all that can go wrong."""
+    Path("folder").mkdir()
     for name, text in (("small", SMALL), ("gate", GATE), ("broken", BROKEN), ("empty", "")):
-        (folder / f"{name}.yaml").write_text(text)
-    (folder / "binary.yaml").write_bytes(bytes(range(256)))
-    (folder / "notes.txt").write_text("buy milk\n")
-    (folder / "broken.json").write_text("{")
-    (folder / "program.py").write_text("from flujo.kernel import workflow\n@workflow\nasync def main(ctx): ...\n")
-    with sqlite3.connect(folder / "foreign.db") as other:
+        Path(f"{name}.yaml").write_text(text)
+    Path("binary.yaml").write_bytes(bytes(range(256)))
+    Path("notes.txt").write_text("buy milk\n")
+    Path("broken.json").write_text("{")
+    Path("program.py").write_text("from flujo.kernel import workflow\n@workflow\nasync def main(ctx): ...\n")
+    with sqlite3.connect("foreign.db") as other:
         other.execute("CREATE TABLE theirs (x)")
     other.close()
     flujoctl("run", "broken.yaml", "--id", "broken")
@@ -139,8 +145,7 @@ def place(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
     flujoctl("run", "gate.yaml", "--id", "waits", "--no-wait")
     flujoctl("run", "small.yaml", "who=x", "--id", "twin-1")
     flujoctl("run", "small.yaml", "who=x", "--id", "twin-2")
-    (folder / "first.yaml").write_text("mine\n")
-    return flujoctl
+    Path("first.yaml").write_text("mine\n")
 
 
 def words(typed: str) -> list[str]:

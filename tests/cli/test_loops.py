@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 from flujo.cli.live_display import LiveDisplay
 from flujo.cli.text import loop_progress
 from flujo.kernel import Event, Progress, WorkflowState, events
@@ -33,11 +33,16 @@ steps:
 
 
 @pytest.fixture
-def ran(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def ran(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """A run `r` of many items, of which two have failed."""
-    (folder / "many.yaml").write_text(MANY)
-    assert flujoctl("run", "many.yaml", "--id", "r").code == 0
+    copied(fill)
     return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make that run."""
+    Path("many.yaml").write_text(MANY)
+    assert flujoctl("run", "many.yaml", "--id", "r").code == 0
 
 
 def lines(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 
 FLAKY = """\
 name: flaky
@@ -25,16 +25,21 @@ steps:
 
 
 @pytest.fixture(autouse=True)
-def runs(folder: Path, flujoctl: Flujoctl) -> None:
+def runs(copied: Copied) -> None:
     """Three failed runs of one workflow, one of which stays broken, and two of another that wait for a signal."""
-    (folder / "flaky.yaml").write_text(FLAKY)
-    (folder / "gate.yaml").write_text(GATE)
+    copied(fill)
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("flaky.yaml").write_text(FLAKY)
+    Path("gate.yaml").write_text(GATE)
     for n in range(3):
         assert flujoctl("run", "flaky.yaml", f"n={n}", "--id", f"f{n}", "--label", f"half={n % 2}").code == 1
     for name in ("g0", "g1"):
         assert flujoctl("run", "gate.yaml", "--id", name, "--no-wait").code == 7
-    (folder / "mended0").touch()
-    (folder / "mended1").touch()
+    Path("mended0").touch()
+    Path("mended1").touch()
 
 
 def statuses(flujoctl: Flujoctl) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 from flujo.cli import many_runs
 from flujo.client.calls import Calls
 
@@ -36,12 +36,17 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.fixture
-def start(folder: Path, flujoctl: Flujoctl) -> list[str]:
+def start(copied: Copied) -> list[str]:
     """Runs that wait for a signal in the store of the folder, the newest first."""
-    (folder / "gate.yaml").write_text(GATE)
+    copied(fill)
+    return [f"g{number:02}" for number in reversed(range(RUNS))]
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("gate.yaml").write_text(GATE)
     for number in range(RUNS):
         assert flujoctl("run", "gate.yaml", "--id", f"g{number:02}", "--no-wait").code == 7
-    return [f"g{number:02}" for number in reversed(range(RUNS))]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 
 WORK = """\
 name: work
@@ -21,14 +21,19 @@ ASK = "name: ask\nsteps: [{name: sure, task: wait_signal, inputs: {signal: go}}]
 
 
 @pytest.fixture
-def worked(flujoctl: Flujoctl, folder: Path) -> Path:
+def worked(copied: Copied, folder: Path) -> Path:
     """Two runs of one workflow that failed in a step, and one that waits for a signal."""
-    (folder / "work.yaml").write_text(WORK)
-    (folder / "ask.yaml").write_text(ASK)
+    copied(fill)
+    return folder
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("work.yaml").write_text(WORK)
+    Path("ask.yaml").write_text(ASK)
     for run_id in ("r", "r2"):
         assert flujoctl("run", "work.yaml", "--id", run_id).code == 1
     assert flujoctl("run", "ask.yaml", "--id", "q", "--no-wait").code == 7
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 
 WORKFLOW = """\
 name: documented
@@ -41,11 +41,16 @@ def command_lines(text: str) -> list[list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def failed(flujoctl: Flujoctl, folder: Path) -> None:
+def failed(copied: Copied) -> None:
     """A run of that workflow which has failed in step2, and what it lacks besides."""
-    (folder / "workflow.yaml").write_text(WORKFLOW, encoding="utf-8")
+    copied(fill)
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make that run."""
+    Path("workflow.yaml").write_text(WORKFLOW, encoding="utf-8")
     assert flujoctl("run", "workflow.yaml", "--id", "workflow-123").code == 1
-    (folder / "mended").touch()
+    Path("mended").touch()
 
 
 @pytest.mark.parametrize("arguments", command_lines(RESUMING), ids=" ".join)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Flujoctl
+from .conftest import Copied, Flujoctl
 
 BEFORE = """\
 name: two
@@ -22,14 +22,19 @@ AFTER = BEFORE.replace("test -e ok", "test -e ok && echo fine")
 
 
 @pytest.fixture
-def resumed(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def resumed(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """The commands, where a run has failed in its second step, and completed by an edited definition."""
-    (folder / "two.yaml").write_text(BEFORE)
-    flujoctl("run", "two.yaml", "--id", "r", "--workspace", ".", "-q")
-    (folder / "ok").touch()
-    (folder / "two.yaml").write_text(AFTER)
-    flujoctl("resume", "r", "-q")
+    copied(fill)
     return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make that run."""
+    Path("two.yaml").write_text(BEFORE)
+    flujoctl("run", "two.yaml", "--id", "r", "--workspace", ".", "-q")
+    Path("ok").touch()
+    Path("two.yaml").write_text(AFTER)
+    flujoctl("resume", "r", "-q")
 
 
 def seq_of(flujoctl: Flujoctl, type: str) -> str:

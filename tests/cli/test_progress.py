@@ -10,7 +10,7 @@ import pytest
 from flujo.kernel import RunStatus, StepStatus
 from flujo.kernel.state import StepState, WorkflowState
 
-from .conftest import Flujoctl
+from .conftest import Copied, Flujoctl
 
 WORKFLOW = """\
 name: {name}
@@ -22,13 +22,18 @@ steps:
 
 
 @pytest.fixture
-def ended(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def ended(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """The commands, where one run has failed in its second step of three, and another has gone on after that."""
-    (folder / "three.yaml").write_text(WORKFLOW.format(name="three", on_error="fail"))
-    (folder / "on.yaml").write_text(WORKFLOW.format(name="on", on_error="continue"))
+    copied(fill)
+    return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("three.yaml").write_text(WORKFLOW.format(name="three", on_error="fail"))
+    Path("on.yaml").write_text(WORKFLOW.format(name="on", on_error="continue"))
     flujoctl("run", "three.yaml", "--id", "failed", "-q")
     flujoctl("run", "on.yaml", "--id", "went-on", "-q")
-    return flujoctl
 
 
 def test_a_failed_step_is_not_done(ended: Flujoctl) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.conftest import Flujoctl
+from cli.conftest import Copied, Flujoctl
 from flujo.cli import command_index
 from flujo.cli.session import harmless
 
@@ -109,18 +109,23 @@ def call(flujoctl: Flujoctl, *arguments: str) -> None:
 
 
 @pytest.fixture
-def runs(flujoctl: Flujoctl, folder: Path) -> Flujoctl:
+def runs(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """A store with runs that say evil things, and files that do."""
-    (folder / "evil.yaml").write_text(DEFINITION, encoding="utf-8")
-    (folder / "evil.py").write_text(PROGRAM, encoding="utf-8")
-    (folder / "bad.yaml").write_text(BAD, encoding="utf-8")
-    (folder / "bad.py").write_text(f"raise ValueError({EVIL!r})\n", encoding="utf-8")
+    copied(fill)
+    return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs and files."""
+    Path("evil.yaml").write_text(DEFINITION, encoding="utf-8")
+    Path("evil.py").write_text(PROGRAM, encoding="utf-8")
+    Path("bad.yaml").write_text(BAD, encoding="utf-8")
+    Path("bad.py").write_text(f"raise ValueError({EVIL!r})\n", encoding="utf-8")
     call(flujoctl, "run", "evil.yaml", "--id", "waits", "--no-wait", "--label", f"k={EVIL}")
     call(flujoctl, "run", "evil.yaml", "--id", "failed", "--no-wait", f"p={EVIL}")
     call(flujoctl, "signal", "failed", "go", EVIL)
     call(flujoctl, "resume", "failed")
     call(flujoctl, "run", "evil.py:evil", "--id", "program", "-v", f"p={EVIL}")
-    return flujoctl
 
 
 @pytest.mark.parametrize("run_id", ["waits", "failed", "program"])

@@ -20,7 +20,7 @@ from flujo.cli import failures
 from flujo.cli.usage import CODES, OTHERS
 from flujo.kernel.errors import FlujoError
 
-from .conftest import Flujoctl
+from .conftest import Copied, Flujoctl
 
 ROOT = Path(__file__).parents[2]
 SMALL = "name: small\nsteps: [{name: a, task: noop}]\n"
@@ -63,14 +63,19 @@ def classes_below(kind: type[FlujoError]) -> Iterator[type[FlujoError]]:
 
 
 @pytest.fixture
-def with_a_run(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def with_a_run(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """A folder with a completed run, whose file has changed since, and a definition that is not valid."""
-    (folder / "small.yaml").write_text(SMALL)
-    (folder / "bad.yaml").write_text("name: bad\nsteps: 7\n")
-    (folder / "broken.yaml").write_text(BROKEN)
+    copied(fill)
+    return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
+    Path("small.yaml").write_text(SMALL)
+    Path("bad.yaml").write_text("name: bad\nsteps: 7\n")
+    Path("broken.yaml").write_text(BROKEN)
     assert flujoctl("run", "small.yaml", "--id", "done").code == 0
     assert flujoctl("run", "broken.yaml", "--id", "broken").code == 1
-    return flujoctl
 
 
 @pytest.mark.parametrize(("code", "arguments"), MISTAKES, ids=lambda each: each if isinstance(each, str) else each[0])

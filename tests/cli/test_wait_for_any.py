@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Flujoctl
+from .conftest import Copied, Flujoctl
 
 GATE = "name: gate\nsteps: [{name: go, task: wait_signal}]\n"
 PLAIN = "name: plain\nsteps: [{name: a, task: noop}]\n"
@@ -15,15 +15,20 @@ FAILS = "name: fails\nsteps: [{name: a, task: fail, inputs: {message: no}}]\n"
 
 
 @pytest.fixture
-def runs(folder: Path, flujoctl: Flujoctl) -> Flujoctl:
+def runs(copied: Copied, flujoctl: Flujoctl) -> Flujoctl:
     """A run that waits and that nobody runs, one that has completed, one that failed."""
+    copied(fill)
+    return flujoctl
+
+
+def fill(flujoctl: Flujoctl) -> None:
+    """Make those runs."""
     for name, text in (("gate", GATE), ("plain", PLAIN), ("fails", FAILS)):
-        (folder / f"{name}.yaml").write_text(text)
+        Path(f"{name}.yaml").write_text(text)
     assert flujoctl("run", "gate.yaml", "--id", "waits", "--no-wait").code == 7
     assert flujoctl("run", "gate.yaml", "--id", "waits-too", "--no-wait").code == 7
     assert flujoctl("run", "plain.yaml", "--id", "done").code == 0
     assert flujoctl("run", "fails.yaml", "--id", "failed").code == 1
-    return flujoctl
 
 
 def test_one_that_has_ended_ends_the_wait(runs: Flujoctl) -> None:
