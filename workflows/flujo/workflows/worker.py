@@ -26,7 +26,7 @@ from .seen import Variables
 
 CPU_SECONDS = 0.7
 """Processor time of one request: with the start of a worker and all that is around it, less than a second."""
-MEMORY_MIB = 20
+MEMORY_MIB = 16
 """What one request may take besides `MEMORY_FACTOR` times what its values take."""
 MEMORY_FACTOR = 4
 READING_FACTOR = 16
