@@ -60,6 +60,11 @@ def failure(template: str) -> TemplateError:
         ("{{ range(t) }}", "`range` counts with whole numbers, and `t` is a text"),
         ("{{ z | length }}", "filter `length` counts the characters of a text or the items of a list, and `z` is null"),
         ("{{ n | join(',') }}", "filter `join` goes through a list, and `n` is a number"),
+        ("{{ n | reverse }}", "filter `reverse` goes through a list, and `n` is a number"),
+        ("{{ n | dictsort }}", "filter `dictsort` goes through a mapping, and `n` is a number"),
+        ("{{ n | round(t) }}", "filter `round` takes a number in its parentheses, and `t` is a text"),
+        ("{{ n | round(1, t) }}", "method must be common, ceil or floor"),
+        ("{{ t | truncate(length=l) }}", "filter `truncate` takes a number in its parentheses, and `l` is a list"),
         ("{{ t | sum }}", "filter `sum` goes through a list, and `t` is a text"),
         ("{{ l | sum }}", "filter `sum` takes items that go together, and `l` holds a number and a text; "
          "`map('int')` before it makes numbers of texts"),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError as JinjaError
 from jinja2 import nodes
+from jinja2.exceptions import FilterArgumentError
 from jinja2.runtime import Undefined
 
 from .bounds import bounded_value, kind_of_value
@@ -115,10 +116,12 @@ class _Traced(Placed):
 
 
 def _problem(node: nodes.Node, traced: _Traced, error: Exception) -> str:
-    if isinstance(error, JinjaError):
-        return error.message or type(error).__name__
     told: str | None = None
-    if isinstance(error, ZeroDivisionError) and isinstance(node, nodes.Div | nodes.FloorDiv | nodes.Mod):
+    if isinstance(error, FilterArgumentError | AttributeError):  # by these some filters refuse what others do not
+        told = _told_of_filter(node, traced) if isinstance(node, nodes.Filter) else None
+    elif isinstance(error, JinjaError):
+        told = error.message or type(error).__name__
+    elif isinstance(error, ZeroDivisionError) and isinstance(node, nodes.Div | nodes.FloorDiv | nodes.Mod):
         told = f"nothing can be divided by `{written(node.right)}`"
         told += "" if isinstance(node.right, nodes.Const) else ", which is 0"
     elif isinstance(error, json.JSONDecodeError):
@@ -141,9 +144,9 @@ def _clash(node: nodes.Node, traced: _Traced, error: TypeError) -> str | None:
             return _told_of_operator(sign, left, right, traced)
         case nodes.Compare():
             return _told_of_comparison(node, traced)
-        case nodes.Filter(node=nodes.Expr() as value):
-            is_lazy = isinstance(traced.value(value), Iterator) and _OF_OPERANDS.search(str(error)) is None
-            return None if is_lazy else _told_of_filter(node.name, value, traced)
+        case nodes.Filter():
+            is_lazy = isinstance(traced.value(node.node), Iterator) and _OF_OPERANDS.search(str(error)) is None
+            return None if is_lazy else _told_of_filter(node, traced)
         case nodes.Test(node=nodes.Expr() as value):
             return f"test `{node.name}` cannot judge this, since {_is(value, traced)}"
         case nodes.Call(node=called) if not callable(traced.value(called)):
@@ -202,16 +205,37 @@ def _told_of_comparison(node: nodes.Compare, traced: _Traced) -> str | None:
 _OF_NUMBERS = frozenset({"abs", "round", "filesizeformat", "int", "float"})
 
 
-def _told_of_filter(name: str, node: nodes.Expr, traced: _Traced) -> str | None:
+_COUNTING = {
+    "batch": "linecount",
+    "center": "width",
+    "indent": "width",
+    "round": "precision",
+    "slice": "slices",
+    "truncate": "length",
+    "wordwrap": "width",
+}
+"""Filters whose first argument is a number, and what Jinja2 calls it."""
+
+
+def _told_of_filter(filter: nodes.Filter, traced: _Traced) -> str | None:
+    name, node = filter.name, filter.node
+    if node is None:
+        return None
+    if (count := _count(filter)) is not None and kind_of_value(traced.value(count)) != "a number":
+        return f"filter `{name}` takes a number in its parentheses, and {_is(count, traced)}"
     value = traced.value(node)
     if name == ROUNDS:
         return f"`for` goes through a list, and {_is(node, traced)}"
     if name == SPREAD:
         return f"`*` puts in the items of a list, and {_is(node, traced)}"
     if name in _OF_NUMBERS:
+        if kind_of_value(value) == "a number":  # another argument is wrong
+            return None
         return f"filter `{name}` takes a number, and {_is(node, traced)}{_advice(_as_number(traced, node))}"
     if name in ("length", "count"):
         return f"filter `{name}` counts the characters of a text or the items of a list, and {_is(node, traced)}"
+    if name in ("dictsort", "items") and not isinstance(value, Mapping):
+        return f"filter `{name}` goes through a mapping, and {_is(node, traced)}"
     if value is None or isinstance(value, (bool, int, float)) or (name == "sum" and isinstance(value, str)):
         return f"filter `{name}` goes through a list, and {_is(node, traced)}"
     if name in ("sum", "sort", "max", "min"):
@@ -219,6 +243,13 @@ def _told_of_filter(name: str, node: nodes.Expr, traced: _Traced) -> str | None:
         told = f"filter `{name}` takes items that go together, and `{written(node)}` holds {kinds}"
         return f"{told}; `map('int')` before it makes numbers of texts"
     return None
+
+
+def _count(filter: nodes.Filter) -> nodes.Expr | None:
+    if filter.name not in _COUNTING:
+        return None
+    named = [each.value for each in filter.kwargs if each.key == _COUNTING[filter.name]]
+    return next(iter([*filter.args, *named]), None)
 
 
 def _is(node: nodes.Expr, traced: _Traced) -> str:
