@@ -44,7 +44,7 @@ MISTAKES = re.compile(
     r"is not available in templates|neither true nor false|`; write |no list to go through|goes through a list|"
     r"takes two numbers|compares two |"
     r"takes a number|is not (base64|an instant|JSON)|could not convert|not all arguments|item pairs|can't multiply|"
-    r"bad operand|"
+    r"bad operand|goes through a mapping|"
     r"^(filter|test) `\w+` (needs|takes no|is given too much)"
 )
 """How something else is named that is wrong with a template."""
