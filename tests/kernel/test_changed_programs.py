@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -519,6 +519,41 @@ async def test_an_item_of_any_type_that_has_changed_runs_again() -> None:
         await kernel.signal("r", "go")
         assert await kernel.result("r") == ["2026-01-01", "2026-01-03"]
     assert sorted(calls) == ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+class Hashed(frozenset[str]):
+    """A set that the next process iterates in another order, as it does with each set of texts."""
+
+    def __new__(cls, order: str) -> Hashed:
+        hashed = super().__new__(cls, order)
+        hashed.order = order
+        return hashed
+
+    order: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.order)
+
+
+async def test_the_items_of_a_set_are_the_same_in_each_process() -> None:
+    """A set has no order: none of its items runs again because another process meets them in another one."""
+
+    def noting(items: Hashed) -> Workflow:
+        async def program(ctx: Context) -> dict[str, str]:
+            noted = await ctx.map(note, items)
+            await ctx.wait_signal("go")
+            return dict(zip(items, noted, strict=True))
+
+        return named(program)
+
+    harness = Harness()
+    await waiting_with(harness, noting(Hashed("abc")), {})
+    assert sorted(calls) == ["a", "b", "c"]
+
+    async with harness.kernel(noting(Hashed("cab"))) as kernel:
+        await kernel.signal("r", "go")
+        assert await kernel.result("r") == {"a": "a", "b": "b", "c": "c"}
+    assert sorted(calls) == ["a", "b", "c"]
 
 
 @workflow()

@@ -402,13 +402,14 @@ class Context:
         """Call a step for every item, at most `limit` at a time, and return the outputs in the order of the items.
 
         Item i is the step `NAME[i]`, or `NAME[key(item)]`, with a checkpoint and the retry policy of its own; an
-        item whose argument has changed since it was recorded runs again. With `on_error="raise"` a failure starts
+        item whose argument has changed since it was recorded runs again. In a set the numbers follow what the items
+        hold, since each process orders it otherwise. With `on_error="raise"` a failure starts
         no more items, lets running ones finish and raises an ExceptionGroup of every StepFailed; with "collect"
         failures stand in the list."""
         declared = as_step(function, name)
         base = self._key(declared.name if name is None else name, explicit=name is not None)
         todo = list(items)
-        keys = _item_keys(base, todo, key)
+        keys = _item_keys(base, [key(item) for item in todo] if key else _numbers(items, todo))
         outputs: list[Any] = [None] * len(todo)
         failures: list[StepFailed] = []
         pending = iter(range(len(todo)))
@@ -467,9 +468,19 @@ class Context:
         return _current_branch().key(check_step_name(name), this_task(), explicit)
 
 
-def _item_keys(base: str, items: Sequence[T], key: Callable[[T], str] | None) -> list[str]:
+def _numbers(items: Iterable[T], todo: Sequence[T]) -> Sequence[int]:
+    """Return the number of each item of a map: its place. Each process iterates a set in another order, so an item of
+    a set has its place among the digests (tests/kernel/test_changed_programs.py: items_of_a_set)."""
+    places = range(len(todo))
+    if not isinstance(items, (set, frozenset)):
+        return places
+    by_digest = sorted(places, key=lambda place: digest_item(todo[place]) or "")
+    return sorted(places, key=by_digest.__getitem__)
+
+
+def _item_keys(base: str, names: Iterable[str | int]) -> list[str]:
     """Return the names of the steps of a map; raises UnsafeStepNameError where two items have one."""
-    keys = [item_key(base, key(item) if key else index) for index, item in enumerate(items)]
+    keys = [item_key(base, name) for name in names]
     if len(set(keys)) < len(keys):
         raise UnsafeStepNameError(base, "two items have the same key")
     return keys
