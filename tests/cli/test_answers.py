@@ -18,6 +18,7 @@ import yaml
 from flujo.cli import command_index
 from flujo.cli.answers import ANSWERS, TABLES, schema
 from flujo.cli.commands import db, limits, token
+from flujo.cli.output import emit
 from flujo.cli.program import run
 
 from .conftest import Flujoctl
@@ -216,6 +217,13 @@ def test_yaml_is_the_same_as_json(stored: Flujoctl) -> None:
     assert yaml.safe_load(stored("inspect", "done", "-o", "yaml").out) == json.loads(
         stored("inspect", "done", "-o", "json").out
     )
+
+
+def test_yaml_keeps_texts_that_other_readers_take_for_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """In quotes."""
+    emit({"commit": "25921e05", "seconds": 1.5}, "yaml")
+
+    assert capsys.readouterr().out == "commit: '25921e05'\nseconds: 1.5\n"
 
 
 def test_an_error_is_as_promised(stored: Flujoctl) -> None:

@@ -62,6 +62,8 @@ def _json(value: Any, **layout: Any) -> str:
 def _yaml(value: Any) -> str:
     import yaml
 
+    from flujo.workflows.document_writer import quoting
+
     class Dumper(yaml.SafeDumper):
         """Puts a text in quotes, where a character can be written as letters, if that is needed."""
 
@@ -70,5 +72,5 @@ def _yaml(value: Any) -> str:
 
     Dumper.add_representer(str, Dumper.represent_text)
     plain = json.loads(json.dumps(value))  # YAML itself refuses what JSON writes as text, such as a status
-    text = str(yaml.dump(plain, Dumper=Dumper, allow_unicode=not _is_ascii(), sort_keys=False, width=120))
+    text = str(yaml.dump(plain, Dumper=quoting(Dumper), allow_unicode=not _is_ascii(), sort_keys=False, width=120))
     return _HARMFUL.sub(lambda found: f"\\U{ord(found[0]):08X}", text)

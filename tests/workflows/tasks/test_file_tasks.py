@@ -69,14 +69,14 @@ def test_data_goes_to_json_and_yaml_and_comes_back(runs: Runs) -> None:
     results = runs.results("""
         - name: data
           task: echo
-          inputs: {message: {z: 1, a: [true, null, 1.5, "no", "Zoë", "1:30", "2026-01-01"]}}
+          inputs: {message: {z: 1, a: [true, null, 1.5, "no", "Zoë", "1:30", "2026-01-01", "25921e05"]}}
         - {name: json, task: write_json, inputs: {file: a.json, data: "{{ steps.data.result }}"}}
         - {name: yaml, task: write_yaml, inputs: {file: a.yaml, data: "{{ steps.data.result }}"}}
         - {name: from-json, task: read_json, inputs: {file: a.json}}
         - {name: from-yaml, task: read_yaml, inputs: {file: a.yaml}}
     """)
 
-    data = {"z": 1, "a": [True, None, 1.5, "no", "Zoë", "1:30", "2026-01-01"]}
+    data = {"z": 1, "a": [True, None, 1.5, "no", "Zoë", "1:30", "2026-01-01", "25921e05"]}
     assert results["from-json"] == {"path": str(runs.workspace / "a.json"), "data": data}
     assert results["from-yaml"]["data"] == data
     assert list(results["from-yaml"]["data"]) == ["z", "a"]

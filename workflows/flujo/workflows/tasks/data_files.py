@@ -14,6 +14,7 @@ import yaml
 
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import may_block
+from flujo.workflows.document_writer import quoting
 from flujo.workflows.documents import Problems, read_document
 from flujo.workflows.registry import TaskCall, task
 
@@ -72,7 +73,7 @@ async def write_json(call: TaskCall) -> dict[str, Any]:
 @task("write_yaml", inputs=_WRITING, spellings=OUTPUT_FILE, result=WRITTEN)
 async def write_yaml(call: TaskCall) -> dict[str, Any]:
     """Write `data` to a file as YAML, its keys in their order; return {path, size}."""
-    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper = quoting(getattr(yaml, "CSafeDumper", yaml.SafeDumper))
 
     def dump(_: object) -> str:
         text: str = yaml.dump(call.inputs["data"], Dumper=dumper, sort_keys=False, allow_unicode=True)
