@@ -19,8 +19,8 @@
 #     sqlite, interrupted: send sees ['tea'], stored ['tea']
 #     sqlite, in one go, durability exit: send sees ['tea'], stored ['tea']
 #
-# So: return every key that was changed. flujo hands each step what is read back from the record, on the first run, too: a change in
-# place is the program's own, and goes by the same rule before a crash and after it.
+# So: return every key that was changed. In flujo a step gets copies: what it changes in its arguments is not seen by the program, in
+# the first run as on replay.
 # The exit code is 1 if any of this has changed.
 set -euo pipefail
 script=$(realpath "$0")
