@@ -48,13 +48,15 @@ def check_run_id(run_id: str) -> str:
 
 
 class Branch:
-    """One line of control in a program: it numbers the repeats of names, for the one task it belongs to."""
+    """One line of control in a program, that of the run `uid`: it numbers the repeats of names, for the one task it
+    belongs to."""
 
-    __slots__ = ("_counts", "prefix", "task")
+    __slots__ = ("_counts", "prefix", "task", "uid")
 
-    def __init__(self, prefix: str, task: int) -> None:
+    def __init__(self, prefix: str, task: int, uid: str = "") -> None:
         self.prefix = prefix
         self.task = task
+        self.uid = uid
         self._counts: dict[str, int] = {}
 
     def next_key(self, name: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from flujo.kernel import Context, RetryPolicy, RunFailed, StepFailed, StepStatus, step, workflow
-from flujo.kernel.errors import InvalidNameError, UnsafeStepNameError
+from flujo.kernel.errors import InvalidNameError, RunFinishedError, UnsafeStepNameError, WrongEventLoopError
 from kernel.harness import Counter, Harness, crash, until
 
 
@@ -532,3 +534,70 @@ async def test_the_context_knows_its_run() -> None:
 
     async with Harness().kernel(program) as kernel:
         assert await kernel.run(program, run_id="r", labels={"team": "a"}) == ["r", {"team": "a"}, {}]
+
+
+# -- a ctx outside of its program ----------------------------------------------------------------------------------
+
+
+async def test_a_ctx_is_refused_on_another_event_loop() -> None:
+    """A thread with an event loop of its own would wait for ever: no answer of the kernel reaches that loop."""
+    raised: list[Exception] = []
+
+    @workflow()
+    async def program(ctx: Context) -> int:
+        def in_thread() -> None:
+            try:
+                anyio.run(partial(ctx.step, double, 1, name="there"))
+            except Exception as error:
+                raised.append(error)
+
+        await anyio.to_thread.run_sync(in_thread)
+        return await ctx.step(double, 1, name="there")
+
+    async with Harness().kernel(program) as kernel:
+        assert await kernel.run(program, run_id="r") == 2
+
+    assert [type(error) for error in raised] == [WrongEventLoopError]
+    assert "run 'r'" in str(raised[0])
+
+
+async def test_the_ctx_of_one_run_is_refused_in_the_program_of_another() -> None:
+    """A replay of either could not tell whose step it was."""
+    held: list[Context] = []
+
+    @workflow()
+    async def lends(ctx: Context) -> None:
+        held.append(ctx)
+        await ctx.wait_signal("go")
+
+    @workflow()
+    async def borrows(ctx: Context) -> int:
+        return await held[0].step(double, 1, name="mine")
+
+    async with Harness().kernel(lends, borrows) as kernel:
+        await kernel.start(lends, run_id="lender")
+        await until(kernel, "lender", "step_waiting")
+        with pytest.raises(RunFailed, match=r"the ctx of run 'lender' .* in the program of another run"):
+            await kernel.run(borrows)
+        assert list((await kernel.inspect("lender")).steps) == ["go"]
+
+
+async def test_a_ctx_where_its_variables_are_not_known_says_so() -> None:
+    """As in a thread or a callback of the program's own; what it has ended with is said once it has ended."""
+    held: list[Context] = []
+
+    def call(ctx: Context) -> None:
+        contextvars.Context().run(ctx.step(double, 1, name="mine").send, None)
+
+    @workflow()
+    async def program(ctx: Context) -> None:
+        held.append(ctx)
+        with pytest.raises(UnsafeStepNameError, match="outside of its program, where its context variables are not"):
+            call(ctx)
+
+    async with Harness().kernel(program) as kernel:
+        await kernel.run(program, run_id="r")
+        with pytest.raises(RunFinishedError, match="'r'"):
+            call(held[0])
+        with pytest.raises(RunFinishedError, match="'r'"):
+            await held[0].sleep(1)

@@ -194,18 +194,20 @@ class DeclarationError(FlujoError, TypeError):
 
 
 class UnsafeStepNameError(FlujoError, RuntimeError):
-    """Steps that run at the same time use one name, so which of them is `name#2` would depend on timing.
+    """Steps that run at the same time use one name, so which of them is `name#2` would depend on timing; or the `ctx`
+    of a run was used where no name can be given to the step, as in the program of another run.
 
-    Start concurrent steps with `ctx.gather` or `ctx.map`, or give each call a `name=` of its own.
+    Start concurrent steps with `ctx.gather` or `ctx.map`, or give each call a `name=` of its own. Call a `ctx` in the
+    program it was handed to.
     """
 
     reason = "INVALID_FIELD"
     reason_code = "unsafe-step-name"
 
-    def __init__(self, name: str, problem: str) -> None:
+    def __init__(self, name: str, problem: str, hints: Sequence[str] = ()) -> None:
         super().__init__(
             f"step {name!r}: {problem}",
-            ["start concurrent steps with ctx.gather or ctx.map", "or give each call its own name="],
+            hints or ["start concurrent steps with ctx.gather or ctx.map", "or give each call its own name="],
         )
         self.name = name
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from itertools import chain
+from threading import get_ident
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 from uuid import UUID
 
@@ -19,10 +20,10 @@ from flujo.kernel.checked_calls import Count, check_argument, checked_but
 from flujo.kernel.clock import Clock, RandomBytes
 from flujo.kernel.codecs import codec_for
 from flujo.kernel.durations import Duration, parse_duration, to_datetime
-from flujo.kernel.errors import StepFailed, UnsafeStepNameError
+from flujo.kernel.errors import RunFinishedError, StepFailed, UnsafeStepNameError
 from flujo.kernel.journal.decisions import Stop
 from flujo.kernel.journal.retry import NO_RETRY, RetryPolicy
-from flujo.kernel.journal.state import StepState
+from flujo.kernel.journal.state import FINAL, StepState
 from flujo.kernel.keys import Branch, check_step_name, check_variable_name, item_key
 from flujo.kernel.loops import this_task
 from flujo.kernel.values import encode, encode_given
@@ -73,6 +74,7 @@ class Context:
         self._child_runs = child_runs
         self._clock = clock
         self._random = random
+        self._thread = get_ident()  # of the event loop
         self.calls = Calls()
         self._plain_calls: set[str] = set()  # of steps, as they were told
 
@@ -97,7 +99,7 @@ class Context:
         leave_every_attempt()
         running_program.set(self._run.uid)
         on_plain_call.set(self._tell_plain_call)
-        _branch.set(Branch("", this_task()))
+        self._enter("")
         try:
             return await self._run.workflow.program(self, self._run.state.inputs)
         finally:
@@ -110,7 +112,7 @@ class Context:
         leave_every_attempt()
         running_program.set(self._run.uid)
         on_plain_call.set(self._tell_plain_call)
-        _branch.set(Branch("", this_task()))
+        self._enter("")
         try:
             await self._run.workflow.clean_up(self, self._run.state.inputs)
         finally:
@@ -323,8 +325,7 @@ class Context:
 
     def peek(self, name: str) -> StepState | None:
         """Return what is recorded of the next step called `name`, or None, without using the name up."""
-        branch = _current_branch()
-        return self._run.state.steps.get(branch.next_key(name))
+        return self._run.state.steps.get(self._branch_of(name).next_key(name))
 
     # -- concurrency --------------------------------------------------------------------------------------------
 
@@ -359,7 +360,7 @@ class Context:
         results: dict[str, Any] = dict.fromkeys(names)
 
         async def branch(prefix: str, name: str, work: Awaitable[Any]) -> None:
-            _branch.set(Branch(f"{prefix}/", this_task()))
+            self._enter(f"{prefix}/")
             results[name] = await work
 
         parts = zip(works.items(), names, strict=True)
@@ -465,7 +466,33 @@ class Context:
         if in_attempt():
             # On replay the outer step is not run again, and every later repeat of this name would get another key.
             raise UnsafeStepNameError(name, "it was called from inside of another step's body")
-        return _current_branch().key(check_step_name(name), this_task(), explicit)
+        branch, task = self._branch_of(name), this_task()
+        if task != branch.task and get_ident() != self._thread:
+            # Its answer would never come: tests/kernel/execution/test_context.py
+            raise errors.WrongEventLoopError(f"the kernel of run {self.run_id!r}")
+        return branch.key(check_step_name(name), task, explicit)
+
+    def _enter(self, prefix: str) -> None:
+        """Have the running task be a branch of this run's program."""
+        _branch.set(Branch(prefix, this_task(), self._run.uid))
+
+    def _branch_of(self, name: str) -> Branch:
+        """Return the branch that calls for a step of this name; raises for a caller that is none of this run's
+        program."""
+        branch = _branch.get()
+        if branch is not None and branch.uid == self._run.uid:
+            return branch
+        state = self._run.state
+        if self._run.ended.is_set():
+            raise RunFinishedError(state.run_id, state.status) if state.status in FINAL else errors.KernelClosedError()
+        problem = "where its context variables are not known, as in a thread or a callback of its own"
+        if branch is not None:
+            problem = "in the program of another run, which has a ctx of its own"
+        raise UnsafeStepNameError(
+            name,
+            f"the ctx of run {state.run_id!r} was used outside of its program, {problem}",
+            ["call it in the program; a thread hands its result back to it (anyio.to_thread.run_sync)"],
+        )
 
 
 def _numbers(items: Iterable[T], todo: Sequence[T]) -> Sequence[int]:
@@ -503,10 +530,3 @@ def _changed(declared: Step[Any, Any], retry: RetryPolicy | None, timeout: Durat
             f"step {declared.name!r} is a plain def and cannot have a timeout; make it async def"
         )
     return terms._replace(retry=retry or terms.retry, timeout_seconds=seconds)
-
-
-def _current_branch() -> Branch:
-    branch = _branch.get()
-    if branch is None:
-        raise errors.KernelClosedError()
-    return branch
