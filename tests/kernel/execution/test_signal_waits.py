@@ -100,3 +100,15 @@ async def test_a_sender_waits_until_the_program_is_at_every_recorded_wait() -> N
             assert not reached.is_set()
             with waits.waiting("go", "b", NUMBER):
                 await reached.wait()
+
+
+async def test_nobody_waits_for_a_program_that_is_stopped() -> None:
+    """It does not come to its wait any more, as one that is paused because it has changed."""
+    waits = SignalWaits(waiting_for("go", "a"))
+
+    async with anyio.create_task_group() as group:
+        with anyio.fail_after(0.5):
+            group.start_soon(waits.until_reached, "go")
+            await anyio.wait_all_tasks_blocked()
+            waits.leave()
+            await waits.until_reached("go")

@@ -193,6 +193,7 @@ class LiveRun:
         if self.stopped is None or why in (Stop.FENCED, Stop.LOST) or (self.stopped, why) == (Stop.PAUSE, Stop.CANCEL):
             self.stopped = why
         self.is_closing = self.is_closing or why is Stop.CLOSE
+        self.signals.leave()
         self._scope.cancel()
         if self._released is not None:
             self._released.set()

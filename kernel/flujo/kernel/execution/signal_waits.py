@@ -30,6 +30,7 @@ class SignalWaits:
         self._codecs: dict[str, Codec] = {}  # by key of the step
         self._arrived: dict[str, anyio.Event] = {}
         self._reached: anyio.Event | None = None  # if somebody waits for the program to reach a wait
+        self._is_left = False
 
     @contextmanager
     def waiting(self, name: str, key: str, codec: Codec) -> Iterator[None]:
@@ -43,6 +44,12 @@ class SignalWaits:
         finally:
             self.wake(name)  # another wait may have left a signal to this one
 
+    def leave(self) -> None:
+        """Have nobody wait any longer for the program to reach a wait: it is stopped."""
+        self._is_left = True
+        if self._reached is not None:
+            self._reached.set()
+
     def wake(self, name: str) -> None:
         """Have every wait of this name look again."""
         if (arrived := self._arrived.pop(name, None)) is not None:
@@ -55,7 +62,7 @@ class SignalWaits:
     async def until_reached(self, name: str) -> None:
         """Return when the program has reached every wait for this signal that is recorded, or is not going to soon."""
         with anyio.move_on_after(PATIENCE_SECONDS):
-            while self._ahead(name):
+            while not self._is_left and self._ahead(name):
                 self._reached = self._reached or anyio.Event()
                 await self._reached.wait()
 
