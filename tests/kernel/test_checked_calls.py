@@ -117,6 +117,22 @@ async def test_arguments_are_looked_at_however_they_are_given(thing: Any, keywor
         await Shop("here").sell(thing, **keywords)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cuont", "'cuont' is not a valid argument of sell: did you mean 'count'?"),
+        ("color", "'color' is not a valid argument of sell: did you mean 'colour'?"),
+        ("price", "'price' is not a valid argument of sell: it takes thing, count, colour"),
+    ],
+)
+async def test_a_misspelt_keyword_is_refused_with_the_nearest(name: str, says: str) -> None:
+    """Python would name a function inside of flujo, and none of the names that there are."""
+    with pytest.raises(InvalidNameError) as refused:
+        await Shop("here").sell("tea", **{name: "x"})  # type: ignore[arg-type]
+
+    assert str(refused.value) == says
+
+
 async def test_a_call_in_order_goes_through() -> None:
     """What Python itself refuses, it still refuses; what is not public, nobody looks at."""
     shop = Shop("here")

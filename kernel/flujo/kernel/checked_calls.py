@@ -142,6 +142,8 @@ def _declaring(function: F, own: int, but: Collection[str]) -> F:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if (unknown := _unknown(declared(), kwargs)) is not None:
+            raise DeclarationError(str(unknown))
         try:
             _check(declared(), args[own:], kwargs)
         except InvalidNameError as refused:
@@ -182,10 +184,13 @@ class _Argument(NamedTuple):
 
 
 class _Declared(NamedTuple):
-    """What a method declares of its arguments, by place and by name."""
+    """What a method declares of its arguments, by place and by name. `called` is how it is called; `takes_any` tells
+    whether it takes names that it does not declare."""
 
+    called: str
     by_place: Sequence[_Argument]
     by_name: Mapping[str, _Argument]
+    takes_any: bool
 
 
 def _declared(method: Callable[..., Any], own: int, but: Collection[str]) -> _Declared:
@@ -193,28 +198,49 @@ def _declared(method: Callable[..., Any], own: int, but: Collection[str]) -> _De
     hints = get_type_hints(method, include_extras=True)
     parameters = list(inspect.signature(method).parameters.values())[own:]
     annotations: dict[str, Any] = {}
+    takes_any = False
     for each in parameters:
         if each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL):
             if is_typeddict(options := next(iter(get_args(hints[each.name])), None)):
                 annotations.update(get_type_hints(options, include_extras=True))
+            else:
+                takes_any |= each.kind is each.VAR_KEYWORD
         else:
             annotations[each.name] = Any if each.name in but else hints[each.name]
     by_name = {name: _Argument(name, annotation, _test_of(annotation)) for name, annotation in annotations.items()}
     by_place = [by_name[each.name] for each in parameters if each.kind in _BY_PLACE]
-    return _Declared(by_place, by_name)
+    called = method.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    return _Declared(called, by_place, by_name, takes_any)
 
 
 _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _check(declared: _Declared, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    # Too many arguments, and names that do not exist, are left to Python, which says so itself.
+    # Too many arguments, and those that are missing, are left to Python, which says so itself.
+    if (unknown := _unknown(declared, kwargs)) is not None:
+        raise unknown
     for argument, value in zip(declared.by_place, args, strict=False):
         if not argument.takes(value):
             raise _refusal(*argument[:2], value)
     for name, value in kwargs.items():
         if (declared_argument := declared.by_name.get(name)) is not None and not declared_argument.takes(value):
             raise _refusal(name, declared_argument.annotation, value)
+
+
+def _unknown(declared: _Declared, kwargs: Mapping[str, Any]) -> InvalidNameError | None:
+    """Return the error of the first keyword that a call does not take, with the nearest that it does; None if it takes
+    all. Python would name a function inside of flujo."""
+    called, known = declared.called, declared.by_name
+    if declared.takes_any or kwargs.keys() <= known.keys():
+        return None
+    from difflib import get_close_matches  # not before it is needed: it takes as long as twenty starts
+
+    name = next(each for each in kwargs if each not in known)
+    near = get_close_matches(name, known, 1, cutoff=0.5)
+    rule = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known) or 'none'}"
+    hints = [f"inputs of a workflow go into a dict: {called}(workflow, {{{name!r}: …}})"] if "inputs" in known else []
+    return InvalidNameError(f"argument of {called}", name, rule, hints)
 
 
 def check_argument(name: str, annotation: Any, value: Any) -> None:
