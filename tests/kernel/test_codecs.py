@@ -234,9 +234,48 @@ class Shy(BaseModel):
     hidden: int = Field(0, exclude=True)
 
 
+class Entity(BaseModel):
+    """The same as any other with its number, whatever else they hold."""
+
+    number: int
+    owner: str = Field(default="", exclude=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entity) and self.number == other.number
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Account(Entity):
+    balance: int = 0
+
+
+@dataclass
+class Counted:
+    name: str
+    calls: int = field(default=0, init=False, compare=False)
+
+
+def counted(calls: int) -> Counted:
+    made = Counted("a")
+    made.calls = calls
+    return made
+
+
 @pytest.mark.parametrize(
     ("annotation", "value", "path", "problem"),
     [
+        (Entity, Account(number=1, balance=5), "$", "Account(number=1"),
+        (dict[str, list[Entity]], {"a": [Account(number=1)]}, "$.a[0]", "Account(number=1"),
+        (
+            list[Entity | int],
+            [5, Entity(number=1, owner="Ann")],
+            "$[1].owner",
+            "it is 'Ann', and would be read back as",
+        ),
+        (Counted, counted(3), "$.calls", "it is 3, and would be read back as 0"),
+        (float, 2**53 + 1, "$", "it is 9007199254740993, and would be read back as 9007199254740992.0"),
+        (dict[str, list[float]], {"ns": [0, 10**18 + 1]}, "$.ns[1]", "would be read back as 1e+18"),
         (Card, GoldCard(number="1", level=3), "$", "GoldCard(number='1', level=3), and would be read back as Card("),
         (list[Card], [Card(number="1"), GoldCard(number="2")], "$[1]", "GoldCard"),
         (Doubled, Doubled(amount=2), "$.amount", "it is 4, and would be read back as 8"),
@@ -396,6 +435,13 @@ def test_the_bare_classes_of_json_are_checked_like_any_type(annotation: type, va
             with pytest.raises(InvalidValueError, match="Input should be a valid"):
                 attempt()
     assert codec.fits is not None
+
+
+def test_what_a_class_takes_for_equal_is_recorded_where_nothing_is_lost() -> None:
+    """Only what would be lost is refused, not the class."""
+    for annotation, value in ((Entity, Entity(number=1)), (Account, Account(number=1, balance=5)), (float, 2**53)):
+        assert codec_for(annotation).exchange(value)[1] == value
+    assert codec_for(Counted).exchange(counted(0))[1].calls == 0
 
 
 def test_a_list_does_not_stand_for_a_tuple_where_both_are_meant() -> None:

@@ -48,6 +48,9 @@ pays for it."""
 
 _TYPES = "pydantic.types"
 
+_GENERATED = "<string>"
+"""The file of an `==` that a dataclass was given."""
+
 
 class Care(NamedTuple):
     """How closely a value that is read is compared with the one that was given."""
@@ -56,6 +59,7 @@ class Care(NamedTuple):
     tuples: bool = False  # a list does not stand for a tuple
     manners: bool = False  # equal values may behave otherwise: a bounded deque, a dictionary with defaults
     hours: bool = False  # equal times may be of different hours: when clocks go back, or where a zone is lost
+    parts: bool = False  # a class says itself what is equal, and may look at some of its fields only
 
 
 EQUAL = Care()
@@ -194,7 +198,9 @@ def to_plain(value: Any) -> Any:
 
 # -- what a schema says -------------------------------------------------------------------------------------------
 
-_SIMPLE = {"int", "float", "str", "bool", "none", "list", "dict", "nullable"}
+_SIMPLE = {"int", "str", "bool", "none", "list", "dict", "nullable"}
+"""A float is not one of them: an int beyond 2**53 would come back as another number."""
+
 _INNER = {"items_schema", "keys_schema", "values_schema", "schema"}
 
 
@@ -218,7 +224,20 @@ def care_of(schema: Any) -> Care:
         tuples=any(_tells_tuples(node) for node in nodes),
         manners=any(node["type"] == "deque" or node.get("cls") in (deque, defaultdict) for node in nodes),
         hours=any(node["type"] in ("datetime", "time") for node in nodes),
+        parts=any(_says_what_is_equal(node["cls"]) for node in nodes if node["type"] in ("model", "dataclass")),
     )
+
+
+def _says_what_is_equal(cls: Any) -> bool:
+    """True for a model or a dataclass with an `==` that was written for it, or that leaves fields out."""
+    import pydantic
+
+    if cls.__eq__ is object.__eq__:
+        return False  # it is compared by its parts anyhow
+    if issubclass(cls, pydantic.BaseModel):
+        return cls.__eq__ is not pydantic.BaseModel.__eq__
+    code = getattr(cls.__eq__, "__code__", None)
+    return code is None or code.co_filename != _GENERATED or not all(each.compare for each in dataclasses.fields(cls))
 
 
 def _tells_tuples(node: Mapping[str, Any]) -> bool:
@@ -285,7 +304,7 @@ def mismatch(given: Any, read: Any, care: Care = EQUAL, path: str = "$") -> Mism
     """Return where `read` differs from `given`, None if it is the same.
 
     A list may stand for a tuple, as in JSON, unless care is taken of that."""
-    if given is read or (not (care.classes or care.manners or care.hours) and _is_equal(given, read)):
+    if given is read or (not (care.classes or care.manners or care.hours or care.parts) and _is_equal(given, read)):
         return None
     if care.hours and _hour(given) != _hour(read):
         return Mismatch(path, given, read)
@@ -295,6 +314,8 @@ def mismatch(given: Any, read: Any, care: Care = EQUAL, path: str = "$") -> Mism
         return Mismatch(path, given, read)
     parts = _parts(given, read, path)
     if parts is None:
+        if care.parts and type(given) is not type(read) and _has_fields(given):
+            return Mismatch(path, given, read)
         same = _is_same_leaf(given, read, care.classes) or _is_same_instant(given, read)
         return None if same else Mismatch(path, given, read)
     found = (mismatch(one, other, care, place) for place, one, other in parts)
@@ -374,6 +395,10 @@ def _parts(given: Any, read: Any, path: str) -> Parts | None:
     else:
         return None
     return _named(one, other, path) if one.keys() == other.keys() else None
+
+
+def _has_fields(value: object) -> bool:
+    return dataclasses.is_dataclass(value) or hasattr(type(value), "__pydantic_fields__")
 
 
 def _has_own_equality(value: object) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import AnyUrl, BaseModel, ConfigDict, SecretStr
 
 from flujo.kernel.events import Event, StepStarted, decode, encode
 from flujo.kernel.execution.arguments import Change, change, digest_arguments, digest_item, digest_version
@@ -50,6 +50,18 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<client of {self.url}>"
+
+
+class Truth:
+    """As `numpy.bool` and `numpy.datetime64`: a scalar of an array, which is no number."""
+
+    dtype = "bool"
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def tolist(self) -> bool:
+        return self.value
 
 
 class Raising(dict[str, int]):
@@ -130,6 +142,9 @@ def test_a_digest_stays_what_it_is(args: Any, kwargs: Any, digest: str | None) -
         ((PurePosixPath("/a"),), (PurePosixPath("/b"),)),
         (({"a"},), ({"b"},)),
         (({date(2026, 1, 1): 1},), ({date(2026, 1, 2): 1},)),
+        ((AnyUrl("https://a"),), (AnyUrl("https://b"),)),
+        ((slice(1),), (slice(2),)),
+        ((Truth(True),), (Truth(False),)),
         ((Client("a"), 5), (Client("a"), 50)),
         ((Client("a"),), (None,)),
         ((None,), ()),

@@ -150,8 +150,8 @@ def _comparable_of_library(value: Any) -> Any:
     """Return the same for types of libraries: what they say of themselves, as long as that is the same everywhere."""
     kind = type(value)
     match value:
-        case range():
-            return [value.start, value.stop, value.step]
+        case range() | slice():
+            return [comparable(each) for each in (value.start, value.stop, value.step)]
         case deque() | UserList():
             return [comparable(item) for item in value]
         case memoryview():
@@ -162,10 +162,10 @@ def _comparable_of_library(value: Any) -> Any:
             return str(value)
         case re.Pattern():
             return [value.pattern, value.flags]
-        case _ if kind.__module__ == "ipaddress":
+        case _ if kind.__module__ in ("ipaddress", "pydantic.networks"):
             return str(value)
-        case _ if hasattr(kind, "tolist") and hasattr(kind, "__len__"):  # arrays
-            return comparable(value.tolist())
+        case _ if hasattr(kind, "tolist") and (hasattr(kind, "__len__") or hasattr(kind, "dtype")):  # arrays
+            return comparable(value.tolist())  # and scalars of numpy, of which some are no numbers
     if (names := getattr(kind, "__struct_fields__", None)) is None:  # of msgspec; the other is of attrs
         names = [each.name for each in getattr(kind, "__attrs_attrs__", ())]
     return {name: comparable(getattr(value, name, None)) for name in names} or INCOMPARABLE
