@@ -327,7 +327,8 @@ class Unsure(InMemoryBackend):
 
 @pytest.mark.parametrize("at_work", [True, False], ids=["at work", "waiting"])
 async def test_a_claim_that_fails_although_it_is_durable_leaves_no_run_behind(at_work: bool) -> None:
-    """The store says that the kernel owns the run, so nobody else will ever take it: it has to find it itself."""
+    """The store says that the kernel owns the run, so nobody else will ever take it: it has to find it itself. Whose
+    run it was is recorded, although the answer that said so was lost."""
     harness, gate = Harness(), anyio.Event()
 
     @workflow()
@@ -353,6 +354,9 @@ async def test_a_claim_that_fails_although_it_is_durable_leaves_no_run_behind(at
                 await until(heir, "r", "run_completed")  # for a moment nobody runs it, which `result` would say
                 group.cancel_scope.cancel()
         assert await heir.result("r") == 7
+        taken_over = (await heir.inspect("r")).taken_over
+        assert taken_over is not None
+        assert taken_over.former_owner == dying.id
 
 
 async def test_a_kernel_that_closes_claims_nothing_behind_its_last_release() -> None:

@@ -19,7 +19,7 @@ from flujo.kernel.journal.requests import request_kind
 from flujo.kernel.journal.state import LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary, is_overdue
 from flujo.kernel.store.listing import is_interrupted
-from flujo.kernel.store.records import RunFilter
+from flujo.kernel.store.records import ClaimedRun, RunFilter
 
 from .driver import Driver
 from .live_runs import Residence
@@ -74,7 +74,8 @@ class Recovery:
         self._adopting = anyio.Lock()
         self._is_serving = False
         self._adopted: set[str] = set()  # kernels that died, and have left nothing more that goes on here
-        self._unsure: set[tuple[str, ...]] = set()  # of what statuses a claim has failed that may be durable
+        # Of what statuses claims have failed that may be durable, and of whose runs; None stands for any owner.
+        self._unsure: dict[tuple[str, ...], set[str | None]] = {}
 
     async def recover(self) -> int:
         """Claim the runs that may go on here and go on with those that do not only wait; return how many.
@@ -176,7 +177,7 @@ class Recovery:
         try:
             claimed = await self._backend.claim_share(statuses, workflows, room, self._takeover.unfit)
         except StoreError:
-            self._unsure.add(statuses)
+            self._unsure.setdefault(statuses, set()).add(None)
             raise
         return await self._keep(statuses, claimed)
 
@@ -232,7 +233,7 @@ class Recovery:
                 scan.statuses, sorted(self._registry.registered), scan.limit, owner=scan.owner
             )
         except StoreError:
-            self._unsure.add(scan.statuses)
+            self._unsure.setdefault(scan.statuses, set()).add(scan.owner)
             raise
         scan.note(claimed)
         return await self._keep(scan.statuses, claimed)
@@ -240,12 +241,15 @@ class Recovery:
     async def _keep(self, statuses: tuple[str, ...], claimed: Sequence[RunSummary]) -> Sequence[RunSummary]:
         """Hold what was claimed, and what was claimed before without an answer."""
         if statuses in self._unsure:
-            claimed = [*claimed, *await self._claimed_unawares(statuses, {each.uid for each in claimed})]
-            self._unsure.discard(statuses)
+            owners = self._unsure[statuses]
+            former = next(iter(owners)) if len(owners) == 1 else None
+            unawares = await self._claimed_unawares(statuses, {each.uid for each in claimed})
+            claimed = [*claimed, *(ClaimedRun.of(each, former) for each in unawares)]
+            del self._unsure[statuses]
         for summary in claimed:
             await self._driver.end_former_life(summary.uid)
-            former = takeover_of(summary)
-            former_owner = None if former is None else former.former_owner
+            taken_over = takeover_of(summary)
+            former_owner = None if taken_over is None else taken_over.former_owner
             self._runs.hold(summary.uid, summary.run_id, former_owner=former_owner)
             self._alarm.note(summary.wake_at)
             is_overdue_run = is_overdue(summary.wake_at, summary.updated_at, self._clock.now())
