@@ -109,6 +109,22 @@ def test_what_any_kind_of_step_said_is_shown(folder: Path, flujoctl: Flujoctl, k
     assert tells(flujoctl("wait", "r").err)
 
 
+def test_where_the_items_of_a_loop_ran_is_told_once(folder: Path, flujoctl: Flujoctl) -> None:
+    """Each that failed has a line of its own, and what is the same of all of them stands behind."""
+    (folder / "w.yaml").write_text(
+        "name: w\nsteps:\n  - name: each\n    for_each: [a, b]\n    on_error: {action: continue, then: fail}\n"
+        "    task: shell\n    inputs: {command: 'echo no {{ item }} >&2; exit 3'}\n"
+    )
+
+    lines = flujoctl("run", "w.yaml", "--id", "r").err.splitlines()
+
+    begin = next(number for number, line in enumerate(lines) if line.startswith("error[run-failed]"))
+    assert lines[begin].endswith("2 of 2 items failed: each[0]: ShellError: the command ended with code 3: no a")
+    assert lines[begin + 1] == "each[1]: ShellError: the command ended with code 3: no b"
+    assert lines[begin + 2].startswith(f"(it ran in {folder}/.flujo/workspaces/r;")
+    assert lines[begin + 3].startswith("try: ")
+
+
 def test_an_attempt_that_failed_before_one_that_did_not_is_still_there(folder: Path, flujoctl: Flujoctl) -> None:
     """In the events and in the log, by its number."""
     (folder / "w.yaml").write_text(

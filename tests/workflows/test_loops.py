@@ -7,6 +7,7 @@ import pytest
 from flujo.kernel.errors import DefinitionError, StateIncompatibilityError
 from flujo.kernel.state import WorkflowState
 from flujo.workflows import load_workflow
+from flujo.workflows.loops import _together
 from kernel.harness import ManualClock, settled, until
 from workflows.played import PlayHarness, generations, statuses
 
@@ -95,6 +96,25 @@ async def test_a_failed_item_ends_the_loop_and_the_run() -> None:
     assert state.error is not None
     assert (state.error.step, state.error.type) == ("a", "ItemsFailed")
     assert state.error.message == "1 of 4 items failed, 2 were not begun: a[1]: ValueError: a[1] as told"
+
+
+@pytest.mark.parametrize(
+    ("told", "together"),
+    [
+        (["a: no"], "a: no"),
+        (["a: no", "b: no"], "a: no; b: no"),
+        (["a: no\n(in x)"], "a: no\n(in x)"),
+        (["a: no\n(in x)", "b: no\n(in x)"], "a: no\nb: no\n(in x)"),
+        (["a: no\n(in x)", "b: no\n(in y)"], "a: no\n(in x)\nb: no\n(in y)"),
+        (["a: no\n(in x)", "b: no"], "a: no\n(in x)\nb: no"),
+        (["a: 1\n2\n(in x)", "b: 3\n(in x)"], "a: 1\n2\nb: 3\n(in x)"),
+        (["no"] * 4, "no; no; no; and 1 more"),
+        (["no\n(in x)"] * 4, "no\nno\nno\nand 1 more\n(in x)"),
+    ],
+)
+def test_what_all_failures_say_alike_is_told_once(told: list[str], together: str) -> None:
+    """And one that has several lines has them for itself."""
+    assert _together(told) == together
 
 
 async def test_a_resume_tries_the_failed_items_again_and_no_others() -> None:

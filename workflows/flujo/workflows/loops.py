@@ -10,7 +10,7 @@ The list is rendered when the loop is reached, and again in each later life of i
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -191,10 +191,8 @@ def failure_at_the_end(name: str, result: Any) -> StepFailed | None:
     failed = result["failed"] if isinstance(result, dict) else None
     if not failed:
         return None
-    told = [f"{each['step']}: {each['type']}: {each['error']}" for each in failed[:NAMED]]
-    if len(failed) > NAMED:
-        told.append(f"and {len(failed) - NAMED} more")
-    message = f"{len(failed)} of {result['stats']['total']} items failed: {'; '.join(told)}"
+    told = [_one(each["step"], each["type"], each["error"]) for each in failed]
+    message = f"{len(failed)} of {result['stats']['total']} items failed: {_together(told)}"
     return StepFailed(name, ItemsFailed.type, message, 0)
 
 
@@ -210,16 +208,26 @@ def _told(end: LoopEnd) -> str:
     failures = [outcome.failure for outcome in end.outcomes if outcome.failure is not None]
     left = sum(_has_not_begun(outcome) for outcome in end.outcomes)
     unbegun = f", {left} {'was' if left == 1 else 'were'} not begun" if left else ""
-    more = f"; and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
-    return (
-        f"{len(failures)} of {len(end.outcomes)} items failed{unbegun}: "
-        + "; ".join(map(_one, failures[:NAMED]))
-        + more
-    )
+    told = [_one(each.step, each.type, each.error) for each in failures]
+    return f"{len(failures)} of {len(end.outcomes)} items failed{unbegun}: {_together(told)}"
 
 
-def _one(failure: StepFailed) -> str:
-    return f"{failure.step}: {failure.type}: {failure.error}"
+def _one(step: str, type_: str, error: str) -> str:
+    return f"{step}: {type_}: {error}"
+
+
+def _together(told: Sequence[str]) -> str:
+    """Tell of failures in one line, or each in its own if one has several. What the last lines of all say alike, about
+    where it was and what was printed, is told once."""
+    texts = list(told[:NAMED])
+    parting = "\n" if any("\n" in text for text in texts) else "; "
+    ends = {text.rpartition("\n")[2] if "\n" in text else "" for text in texts}
+    shared = ends if len(texts) > 1 and len(ends) == 1 and ends != {""} else ()
+    if shared:
+        texts = [text.rpartition("\n")[0] for text in texts]
+    if len(told) > NAMED:
+        texts.append(f"and {len(told) - NAMED} more")
+    return parting.join([*texts, *shared])
 
 
 def _has_not_begun(outcome: ItemOutcome) -> bool:
