@@ -109,10 +109,10 @@ async def ended_by(scope, work):
     """Let the scope end the work after a moment, and return when that has raised TimeoutError."""
     try:
         if scope is asyncio.timeout:
-            async with scope(0.5):
+            async with scope(1):
                 await work
         else:
-            with scope(0.5):
+            with scope(1):
                 await work
     except TimeoutError:
         return

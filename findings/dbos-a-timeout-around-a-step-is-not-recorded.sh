@@ -2,7 +2,7 @@
 # DBOS with asyncio: a step that the workflow's own timeout has given up is called again by the recovered workflow, which may then
 # believe in another outcome than the steps behind it were carried out with.
 #
-# A workflow asks for a price, in a step, and takes a fallback if there is no answer in half a second. It orders at that price in
+# A workflow asks for a price, in a step, and takes a fallback if there is no answer in two seconds. It orders at that price in
 # the next step, and its process dies in the last one. The shop is slow the first time and quick the second.
 # Guess:     whatever a step came to is recorded before the workflow goes on, a cancellation as well as a result or an error, so the
 #            recovered workflow takes the same way: it orders at the fallback and returns the fallback.
@@ -40,7 +40,7 @@ DBOS(config={"name": "buying", "system_database_url": f"sqlite:///{way}.db", "ap
              "run_admin_server": False, "log_level": "CRITICAL"})
 
 
-@DBOS.step(timeout_seconds=0.5 if way == "timeout_seconds" else None)
+@DBOS.step(timeout_seconds=2 if way == "timeout_seconds" else None)
 async def ask():
     with calls.open("a") as file:
         file.write("x")
@@ -61,9 +61,9 @@ async def last_step():
 
 async def price_in_time():
     if way == "asyncio.timeout":
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(2):
             return await ask()
-    return await (asyncio.wait_for(ask(), 0.5) if way == "asyncio.wait_for" else ask())
+    return await (asyncio.wait_for(ask(), 2) if way == "asyncio.wait_for" else ask())
 
 
 @DBOS.workflow()

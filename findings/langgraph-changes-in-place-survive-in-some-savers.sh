@@ -9,15 +9,17 @@
 # Behaviour: the node gets the very object of the state. In one go `send` sees the item, with each saver. What is stored depends on
 #            the saver: the one in memory stores a key when it has been returned, and keeps the order as it was put in; the one on
 #            SQLite writes the whole state each time, the item with it. So an interruption takes the item away, or does not, and
-#            get_state differs from what the last node has seen. With durability="exit" both keep it. Nothing warns.
+#            get_state differs from what the last node has seen. With durability="exit" both keep it. With "async", the default, the
+#            saver in memory writes beside the node that is running, and which of the two comes first is chance; "sync" is shown
+#            here. Nothing warns.
 # Seen with: langgraph 1.2.24 (langgraph-checkpoint 4.3.2), langgraph-checkpoint-sqlite 3.1.2, Python 3.11.7:
 #
-#     memory, in one go: send sees ['tea'], stored []
-#     memory, interrupted: send sees [], stored []
-#     memory, in one go, durability exit: send sees ['tea'], stored ['tea']
-#     sqlite, in one go: send sees ['tea'], stored ['tea']
-#     sqlite, interrupted: send sees ['tea'], stored ['tea']
-#     sqlite, in one go, durability exit: send sees ['tea'], stored ['tea']
+#     memory, sync, in one go: send sees ['tea'], stored []
+#     memory, sync, interrupted: send sees [], stored []
+#     memory, exit, in one go: send sees ['tea'], stored ['tea']
+#     sqlite, sync, in one go: send sees ['tea'], stored ['tea']
+#     sqlite, sync, interrupted: send sees ['tea'], stored ['tea']
+#     sqlite, exit, in one go: send sees ['tea'], stored ['tea']
 #
 # So: return every key that was changed. In flujo a step gets copies: what it changes in its arguments is not seen by the program, in
 # the first run as on replay.
@@ -53,25 +55,23 @@ def send(state: State) -> dict[str, Any]:
 seen: list[list[str]] = []
 
 
-def show(name: str, saver: Any, durability: Any = None, interrupted: bool = False) -> None:
+def show(name: str, saver: Any, durability: Any, interrupted: bool = False) -> None:
     graph = StateGraph(State).add_node("pack", pack).add_node("send", send)
     graph.add_edge(START, "pack").add_edge("pack", "send").add_edge("send", END)
     compiled = graph.compile(checkpointer=saver, interrupt_before=["send"] if interrupted else [])
     thread = {"configurable": {"thread_id": f"{durability} {interrupted}"}}
     compiled.invoke({"order": {"items": []}, "is_packed": False}, thread, durability=durability)
     if interrupted:
-        compiled.invoke(None, thread)
+        compiled.invoke(None, thread, durability=durability)
     way = "interrupted" if interrupted else "in one go"
-    if durability:
-        way += f", durability {durability}"
-    print(f"{name}, {way}: send sees {seen.pop()}, stored {compiled.get_state(thread).values['order']['items']}")
+    print(f"{name}, {durability}, {way}: send sees {seen.pop()}, stored {compiled.get_state(thread).values['order']['items']}")
 
 
 with SqliteSaver.from_conn_string(":memory:") as sqlite:
     for name, saver in {"memory": InMemorySaver(), "sqlite": sqlite}.items():
-        show(name, saver)
-        show(name, saver, interrupted=True)
-        show(name, saver, durability="exit")
+        show(name, saver, "sync")
+        show(name, saver, "sync", interrupted=True)
+        show(name, saver, "exit")
 PYTHON
 
 python3 -m venv venv
