@@ -124,9 +124,9 @@ async def test_a_value_that_cannot_be_rendered_fails_its_step_once(context: Scri
 
 async def test_inputs_are_checked_again_once_rendered(context: ScriptedContext) -> None:
     """What a template gives must fit what the task declares."""
-    with pytest.raises(StepFailed, match="`command` must be a string or an array or an object, not 5") as raised:
+    with pytest.raises(StepFailed, match="`command` must be a string or an array or an object, not null") as raised:
         await run(context, "- {name: a, task: shell, inputs: {command: '{{ n }}'}}",
-                  top="params: {n: {}}\n", inputs={"n": 5})  # fmt: skip
+                  top="params: {n: {}}\n", inputs={"n": None})  # fmt: skip
 
     assert raised.value.type == "TaskInputError"
 

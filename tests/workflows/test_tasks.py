@@ -619,9 +619,9 @@ async def test_waits_end_their_attempt(bench: Bench) -> None:
 async def test_inputs_that_do_not_fit_are_all_told(bench: Bench) -> None:
     """Wrong types, unknown names and missing ones."""
     with pytest.raises(TaskInputError) as raised:
-        await bench.call("shell", command=5, chck=True)
+        await bench.call("shell", command=None, chck=True)
 
     assert raised.value.problems == {
-        "command": "must be a string or an array or an object, not 5",
+        "command": "must be a string or an array or an object, not null",
         "chck": "there is no input `chck`; did you mean `check`?",
     }

@@ -58,6 +58,14 @@ def read_definition(text: str, file: str, tasks: Tasks, files: Files = NO_FILES)
     )
 
 
+TAKEN_AS_WRITTEN = {
+    "labels": "give it when the run is started: `flujoctl run FILE --label NAME=TEXT`",
+    "settings": "write it where the setting is used",
+    "env_files": "write the path, which counts from this file",
+}
+"""Keys whose texts are no templates, with the way out for each."""
+
+
 class _Reader(NodeReader):
     """Turns nodes into values and notes what is wrong with them; a value that is wrong becomes a harmless one."""
 
@@ -90,6 +98,7 @@ class _Reader(NodeReader):
         steps = [step for node in nodes if (step := reader.step(node)) is not None]
         settings = for_all.settings(top.get("settings"), root)
         self.idle.extend(for_all.idle(root, order.graph is not None))
+        self._refuse_templates(top, templates)
         env = self._read_env(top.get("env"), for_all, templates)
         version = self._text(top.get("version"), "`version`")
         outputs = self._read_outputs(top.get("outputs"), templates, order)
@@ -120,6 +129,16 @@ class _Reader(NodeReader):
             flows=flows,
             default_flow=default_flow,
         )
+
+    def _refuse_templates(self, top: dict[str, Node], templates: TemplateChecks) -> None:
+        """Refuse templates where none is rendered: a run would go on with their braces."""
+        for key, way in TAKEN_AS_WRITTEN.items():
+            templates.refuse(top.get(key), f"what `{key}` holds", way)
+        declared = top["params"].value if "params" in top else None
+        for name, declaration in declared.items() if isinstance(declared, dict) else ():
+            default = declaration.value.get("default") if isinstance(declaration.value, dict) else declaration
+            written = f"{{{{ args.{name} | default(…) }}}}"
+            templates.refuse(default, f"the default of `{name}`", f"write it where it is used: {written}")
 
     def _read_env(self, node: Node | None, for_all: SettingsReader, templates: TemplateChecks) -> Variables:
         written = for_all.env(node)

@@ -17,8 +17,8 @@ from flujo.kernel.programs import planned_name
 from .definitions import Definition, StepDefinition
 from .parameters import Parameter
 from .seen import NotRun, Variables
-from .templates import render
-from .texts import as_text
+from .templates import TemplateError, render
+from .texts import as_argument
 
 Failure = dict[str, Any]
 """`step`, `type` and `message`: what templates see as `error`."""
@@ -76,7 +76,12 @@ class StepNames:
         if not written:
             return
         rendered = await render(written, {**self._fixed, "steps": {}, "error": None})
-        given = {name: as_text(value) for name, value in rendered.items()}
+        given: dict[str, str] = {}
+        for name, value in rendered.items():
+            try:
+                given[name] = as_argument(value, f"`{name}` in `env`")
+            except TypeError as error:
+                raise TemplateError(str(error), str(written[name])) from None
         self.variables = {**self.variables, **given}
         self._fixed["env"] = Variables({**self._fixed["env"], **given})
 

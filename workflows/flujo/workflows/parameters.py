@@ -20,6 +20,7 @@ from flujo.kernel.errors import InvalidDurationError
 
 from .other_systems import TYPES_OF_OTHER_SYSTEMS
 from .patterns import PatternLimitError, matches, problem_with
+from .texts import as_text
 from .wording import as_mapping, nearest, shown, unknown
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -107,6 +108,13 @@ class Parameter(NamedTuple):
         """True if a type is all that is asked for and each value has it: a long list is checked at once."""
         is_plain = self == Parameter(name=self.name, types=self.types, description=self.description)
         return is_plain and {type(value) for value in values} <= {each for kind in self.types for each in TYPES[kind]}
+
+    def as_rendered(self, value: Any) -> Any:
+        """Return what a template alone has given: a number or a boolean becomes text, as it does in every other
+        template, where the declaration has a text and neither of them."""
+        if not isinstance(value, (int, float)) or "string" not in self.types:
+            return value
+        return value if any(_is(value, name) for name in self.types) else as_text(value)
 
     def read(self, value: Any) -> Any:
         """Return `value`, read into the declared type if it is a text and the type is another."""

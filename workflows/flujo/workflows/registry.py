@@ -29,6 +29,7 @@ from flujo.kernel.programs import Attempt
 from .missing_modules import how_to_install
 from .parameters import Parameter, check_inputs, declare, keyword_problems
 from .runlog import StepLog
+from .texts import way_to_text
 from .wording import unknown
 
 BUILT_IN = {
@@ -192,7 +193,11 @@ class Task(NamedTuple):
         """Return the rendered inputs, complete with defaults; raises TaskInputError."""
         further = {name: value for name, value in given.items() if self.input(name) is None}
         declared = {self.spellings.get(name, name): value for name, value in given.items() if name not in further}
+        declared = {each.name: each.as_rendered(declared[each.name]) for each in self.inputs if each.name in declared}
         complete, problems = check_inputs(self.inputs, declared, read_texts=False)
+        for each in self.inputs:
+            if each.name in problems and each.types == ("string",) and not isinstance(declared.get(each.name, ""), str):
+                problems[each.name] += f"; {way_to_text(declared[each.name])}"
         if not self.takes_any_input:
             for name in further:
                 problems[name] = unknown("input", name, [each.name for each in self.inputs])

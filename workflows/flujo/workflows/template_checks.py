@@ -81,6 +81,19 @@ class TemplateChecks:
         self._mention_uses(name, seen)
         self._mention_uses(f"{name}[]", seen)
 
+    def refuse(self, node: Node | None, place: str, way: str) -> None:
+        """Note each template at or below a node that is taken as it is written. Braces that mention no name of a run
+        are meant for others."""
+        for scalar in () if node is None else node.scalars():
+            if not isinstance(scalar.value, str) or not is_template(scalar.value):
+                continue
+            try:
+                mentioned = references(scalar.value)
+            except TemplateError:
+                continue
+            if mentioned.steps or mentioned.env or mentioned.roots & {*ROOT_NAMES, *self._parameters}:
+                self._add(scalar.at, f"{place} is taken as it is written, and no template is rendered in it; {way}")
+
     def mention(self, step: str, mentions: Iterable[Mention]) -> None:
         """Note names that a step mentions."""
         for root, name in mentions:

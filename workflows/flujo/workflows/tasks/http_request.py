@@ -280,20 +280,27 @@ def _authorization(auth: Any, token: str | None, environment: Mapping[str, str])
     if auth is None:
         return None if token is None else ("Authorization", f"Bearer {token}")
     match auth:
-        case {"type": "bearer", "token": str(given), **rest} if not rest:
-            return "Authorization", f"Bearer {given}"
+        case {"type": "bearer", "token": given, **rest} if not rest:
+            return "Authorization", f"Bearer {_credential(given, 'token')}"
         case {"type": "bearer", "token_env": str(variable), **rest} if not rest:
             if variable not in environment:
                 raise LookupError(f"the environment variable {variable}, which `token_env` names, is not set")
             return "Authorization", f"Bearer {environment[variable]}"
         case {"type": "basic", "username": user, "password": password, **rest} if not rest:
-            return _basic(as_text(user), as_text(password))
+            return _basic(_credential(user, "username"), _credential(password, "password"))
         case {"type": "api_key", "key": key, **rest} if rest.keys() <= {"header"}:
-            return as_text(rest.get("header", "X-API-Key")), as_text(key)
+            return _credential(rest.get("header", "X-API-Key"), "header"), _credential(key, "key")
     raise ValueError(
         "must be {type: bearer, token: …}, {type: bearer, token_env: NAME}, {type: basic, username: …, password: …} "
         "or {type: api_key, key: …, header: X-API-Key}"
     )
+
+
+def _credential(value: Any, name: str) -> str:
+    """Return a part of `auth` as text; raises ValueError for what is none, and repeats no value."""
+    if isinstance(value, (str, int, float)):
+        return as_text(value)
+    raise ValueError(f"needs a text as `{name}`, and it is {'null' if value is None else 'a list or a mapping'}")
 
 
 def _of_url(url: httpx.URL) -> tuple[str, str] | None:

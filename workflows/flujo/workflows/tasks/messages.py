@@ -70,10 +70,10 @@ async def print_message(call: TaskCall) -> dict[str, Any]:
     return {"success": True, "printed_length": len(message)}
 
 
-@task("print_vars", inputs={"message": {"type": "string"}}, needs_workspace=False, result=_SUCCESS, mentions=_anything)
+@task("print_vars", inputs={"message": {}}, needs_workspace=False, result=_SUCCESS, mentions=_anything)
 async def print_vars(call: TaskCall) -> dict[str, Any]:
     """Write every name that templates see here to the log, each with its value as JSON; return {success}."""
-    lines = [] if "message" not in call.inputs else [f"--- {call.inputs['message']} ---"]
+    lines = [] if "message" not in call.inputs else [f"--- {as_text(call.inputs['message'])} ---"]
     lines += [f"{name} = {_shortly(call.context[name])}" for name in sorted(call.context)]
     call.log.write("\n".join(lines))
     return {"success": True, "printed_length": sum(map(len, lines))}
@@ -94,10 +94,10 @@ async def noop(call: TaskCall) -> dict[str, Any] | None:
     return {"processed_inputs": further, "task_name": call.attempt.step, "task_type": "noop"} if further else None
 
 
-@task("fail", inputs={"message": {"type": "string", "default": "this step always fails"}}, needs_workspace=False)
+@task("fail", inputs={"message": {"default": "this step always fails"}}, needs_workspace=False)
 async def fail(call: TaskCall) -> None:
     """Raise TaskFailed."""
-    raise TaskFailed(call.inputs["message"])
+    raise TaskFailed(as_text(call.inputs["message"]))
 
 
 @task(

@@ -17,9 +17,10 @@ from flujo.kernel.durations import format_duration, parse_duration
 from flujo.workflows.blocking import may_block
 from flujo.workflows.missing_modules import NO_MODULE, PLACES, told_of_module
 from flujo.workflows.registry import TaskCall, task
+from flujo.workflows.texts import as_argument
 
 from .files import OUTSIDE, beside_or_inside, confined, opened
-from .shell import MAX_OUTPUT, as_argument, captured, exit_error, variables
+from .shell import MAX_OUTPUT, captured, exit_error, variables
 
 _PROGRAM: dict[str, dict[str, Any]] = {
     "args": {"type": "array", "default": []},

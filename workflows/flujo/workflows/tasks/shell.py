@@ -28,7 +28,7 @@ from flujo.kernel.values import MAX_OUTPUT_BYTES
 from flujo.workflows.failure_texts import MOST_SEARCHED
 from flujo.workflows.redaction import CUT
 from flujo.workflows.registry import Mention, TaskCall, task
-from flujo.workflows.texts import as_text
+from flujo.workflows.texts import as_argument, as_text
 from flujo.workflows.wording import shortened, shown
 
 from .files import confined
@@ -189,7 +189,7 @@ def for_this_platform(command: Any) -> Any:
         "command": {"type": ["string", "array", "object"], "required": True, "minLength": 1, "minItems": 1},
         "working_dir": {"type": "string"},
         "env": {"type": "object"},
-        "stdin": {"type": "string"},
+        "stdin": {"type": ["string", "number", "boolean", "array", "object"]},
         "stdout": {"type": "string", "minLength": 1},
         "stderr": {"type": "string", "minLength": 1},
         "check": {"type": "boolean", "default": True},
@@ -248,7 +248,7 @@ async def _run(call: TaskCall) -> dict[str, Any]:
                     **call.environment(),
                     **variables(call.inputs.get("env", {})),
                 },
-                input=call.inputs.get("stdin", "").encode(),
+                input=as_text(call.inputs.get("stdin", "")).encode(),
                 output_limit=call.inputs["max_output"],
                 on_output=receive,
                 detach=call.inputs["detach"],
@@ -361,14 +361,3 @@ def how_it_ended(return_code: int) -> str:
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
     """Return the variables of an `env` as texts."""
     return {name: as_argument(value, f"`{name}` in `env`") for name, value in given.items()}
-
-
-def as_argument(value: Any, what: str) -> str:
-    """Return a text, a number or a boolean as a text; raises TypeError, which says which one is none."""
-    if isinstance(value, (str, int, float)):
-        return as_text(value)
-    kind = "null" if value is None else "a list" if isinstance(value, list) else "a mapping"
-    raise TypeError(
-        f"{what} is {kind}, not a text: {shown(value)}; "
-        + ("give it a `default`" if value is None else "make one of it with `join(' ')` or `tojson`")
-    )
