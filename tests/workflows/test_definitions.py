@@ -168,7 +168,7 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "9:19: there is no filter `from_jsn`; did you mean `from_json`?",
             "10:19: there is no filter `base64`; did you mean `b64encode`?",
             "11:21: there is no filter `uper`; did you mean `upper`?",
-            "14:33: the template is malformed: unexpected '.'; "
+            "14:31: {{.Names}} is of a Go template, and none is rendered here; "
             "braces that are meant for the command itself go between {% raw %} and {% endraw %}",
             "15:15: there is no step `b`; for `b-c` write steps['b-c']",
         ],
@@ -342,7 +342,8 @@ BAD: dict[str, tuple[str, list[str]]] = {
             "without spaces at its ends",
             '2:16: "fetch the data!" is not a valid step name: '
             "a letter or _, then up to 99 letters, digits, _, . or -; for example fetch-the-data",
-            '2:53: "..." is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -',
+            '2:53: "..." is not a valid step name: a letter or _, then up to 99 letters, digits, _, . or -; '
+            "for example step-2",
         ],
     ),
     "a circle through what is not said": (

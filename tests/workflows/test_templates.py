@@ -153,9 +153,9 @@ def test_a_step_without_result_has_only_a_status() -> None:
         ("a\n{% if %}", "the template is malformed: "
          "Expected an expression, got 'end of statement block'; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
-        ("docker ps\n--format '{{.Names}}'", "the template is malformed: unexpected '.'; "
+        ("docker ps\n--format '{{.Names}}'", "{{.Names}} is of a Go template, and none is rendered here; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
-        ("{{.Names}}", "the template is malformed: unexpected '.'; "
+        ("{{.Names}}", "{{.Names}} is of a Go template, and none is rendered here; "
          "braces that are meant for the command itself go between {% raw %} and {% endraw %}"),
         ("{% for i in x recursive %}{% endfor %}", "the template is malformed: a recursive loop is not supported"),
         ("{% import 'x' as y %}", "the template is malformed: `import` is not supported"),

@@ -25,6 +25,7 @@ from jinja2.environment import TemplateExpression
 from .bounds import bounded_text, bounded_value
 from .call_checks import problem_with_call
 from .filters import text_of
+from .foreign_braces import WAY_OUT, Told, go_mark, told_of_blocks, told_of_braces
 from .marks import EvaluationError, TooHeavy, excerpt, in_braces
 from .sandbox import ROUNDS, SPREAD, NoResult, Sandbox, Unsupported, parts_of
 from .seen import Names, NotRun
@@ -152,17 +153,25 @@ def _has_more_tokens(source: str, limit: int) -> bool:
 def _malformed(source: str, error: TemplateSyntaxError) -> EvaluationError:
     from .expressions import place_of_line  # only when something is wrong
 
+    told = go_mark(source) or _told_of_ends(source, error.message or "")
+    if told is not None:
+        return EvaluationError(told.problem, source, told.place)
     hint = "" if isinstance(error, Unsupported) or _is_meant_as_template(source) else _WAY_OUT
     hint = next((way for sign, way in _SIGNS.items() if sign in (error.message or "")), hint)
-    told = f"the template is malformed: {error.message}{hint}"
-    return EvaluationError(told, source, place_of_line(error.lineno, source))
+    problem = f"the template is malformed: {error.message}{hint}"
+    return EvaluationError(problem, source, place_of_line(error.lineno, source))
+
+
+def _told_of_ends(source: str, problem: str) -> Told | None:
+    if problem.startswith(("Unexpected end of template", "Encountered unknown tag 'end", "Missing end of raw")):
+        return told_of_blocks(source)
+    return told_of_braces(source) if "'end of print statement'" in problem else None
 
 
 def _is_meant_as_template(source: str) -> bool:
-    """True for `{{ … }}` alone, unless it is a Go template such as `{{.Names}}`."""
+    """True for `{{ … }}` alone."""
     text = source.strip()
-    is_alone = text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
-    return is_alone and not text[2:].lstrip("-+ ").startswith(".")
+    return text.startswith("{{") and text.endswith("}}") and text.count("{{") == 1
 
 
 _SIGNS = {
@@ -174,7 +183,7 @@ _SIGNS = {
 }
 """What is said beside Jinja2's own words of signs that other languages have."""
 
-_WAY_OUT = "; braces that are meant for the command itself go between {% raw %} and {% endraw %}"
+_WAY_OUT = f"; {WAY_OUT}"
 
 
 def _check_names(source: str, tree: nodes.Template) -> None:

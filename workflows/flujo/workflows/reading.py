@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidDurationError, InvalidNameError
-from flujo.kernel.keys import check_step_name, check_workflow_name
+from flujo.kernel.keys import check_workflow_name
 
 from .documents import Node, Position, Problems
 from .parameters import Parameter
@@ -63,18 +61,6 @@ class NodeReader:
             self._add(node.at, f"`{key}` {problem}")
             return None
         return int(node.value)
-
-    def _name(self, node: Node | None, what: str) -> str:
-        text = self._text(node, "`name`")
-        if node is None or text is None:
-            return "unnamed"
-        try:
-            return check_step_name(text)
-        except InvalidNameError as error:
-            proposed = _as_name(text)
-            hint = f"; for example {proposed}" if proposed else ""
-            self._add(node.at, f"{shown(text)} is not a valid {what}: {error.rule}{hint}")
-            return text
 
     def _title(self, node: Node | None) -> str:
         """Read the name of a workflow, which may be any text of one line."""
@@ -144,9 +130,3 @@ def kind_of(node: Node) -> str:
     if isinstance(node.value, str):
         return f"the text {shown(node.value)}"
     return f"the number {node.source}"
-
-
-def _as_name(text: str) -> str:
-    """Return the name of a step that is most like a text."""
-    name = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-.")[:90]
-    return f"step-{name}" if name and name[0].isdigit() else name

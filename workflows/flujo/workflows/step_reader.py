@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from flujo.kernel.errors import DeclarationError
+from flujo.kernel.errors import DeclarationError, InvalidNameError
+from flujo.kernel.keys import check_step_name
 
 from .definition_keys import REPEAT_KEYS, RULES, STEP_KEYS, STEP_KEYS_TO_COME, as_meant, check_keys
 from .definitions import LoopDefinition, Repeat, StepDefinition
@@ -14,12 +15,13 @@ from .failure_reader import FailureReader
 from .input_reader import InputReader, Scope
 from .loop_reader import LoopReader
 from .other_systems import TASKS_OF_OTHER_SYSTEMS
+from .proposed_names import proposed_name
 from .reading import NodeReader, kind_of
 from .registry import BUILT_IN, Task, Tasks
 from .settings_reader import RETRIED_BY, WITHOUT_RESULT, WITHOUT_RETRY
 from .step_order import StepOrder
 from .template_checks import TemplateChecks
-from .wording import unknown
+from .wording import shown, unknown
 
 INTERVAL = 10.0
 ROUNDS = 1000
@@ -48,9 +50,24 @@ class StepReader(NodeReader):
         self._tasks = tasks
         self._order = order
         self._templates = templates
+        self._proposed: set[str] = set()
         self._failures = FailureReader(problems, order, templates)
         self._inputs = InputReader(problems, templates)
         self._loops = LoopReader(problems, self._inputs, templates, self._task)
+
+    def _name(self, node: Node | None) -> str:
+        text = self._text(node, "`name`")
+        if node is None or text is None:
+            return "unnamed"
+        try:
+            return check_step_name(text)
+        except InvalidNameError as error:
+            names = list(self._order.steps)
+            number = names.index(text) + 1 if text in names else len(names) + 1
+            proposed = proposed_name(text, number, {*names, *self._proposed})
+            self._proposed.add(proposed)
+            self._add(node.at, f"{shown(text)} is not a valid step name: {error.rule}; for example {proposed}")
+            return text
 
     def step(self, node: Node) -> StepDefinition | None:
         """Return the step of a node that is a mapping; None if it names no task that there is."""
@@ -62,7 +79,7 @@ class StepReader(NodeReader):
         for key in ("name", "task"):
             if key not in entries:
                 self._add(node.at, f"`{key}` is missing in this step")
-        name = self._name(entries.get("name"), "step name")
+        name = self._name(entries.get("name"))
         task = self._task(entries.get("task"))
         check_keys(node, self._problems, "a step", STEP_KEYS, STEP_KEYS_TO_COME, task)
         before = self._order.before(name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from .definitions import Use
 from .documents import Node, Position, Problems
+from .foreign_braces import go_mark
 from .marks import References, in_braces, is_template
 from .mixed_conditions import as_one_expression
 from .other_systems import NAMES_OF_OTHER_SYSTEMS
@@ -149,6 +150,10 @@ class TemplateChecks:
         except TemplateError as error:
             self._add(self.place(node, error.place), error.message)
             return
+        is_maybe_of_go = mentioned.roots & MAYBE_OF_GO - {*self._parameters, *of_loop} or "range" in node.value
+        if is_maybe_of_go and (mark := go_mark(node.value)) is not None:
+            self._add(self.place(node, mark.place), mark.problem)
+            return
         self._parts += mentioned.size
         if self._parts > MAX_TEMPLATES:
             self._add(node.at, f"all templates of a definition have at most {MAX_TEMPLATES} parts, here are more")
@@ -239,6 +244,10 @@ _ONLY_IN_LOOPS = (
     "`{}` is known only in the inputs of what a loop (`for_each`, `batch`) calls; its list and its condition are read "
     "once, before it begins"
 )
+
+
+MAYBE_OF_GO = frozenset({"end", "else", "if", "with", "len", "not", "json", "index", "define", "block"})
+"""Names that a template mentions whose braces may be of a Go template: `{{ len .Items }}` reads as `len.Items`."""
 
 
 def _unknown_name(name: str, known: Collection[str]) -> str:
