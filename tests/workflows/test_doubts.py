@@ -90,3 +90,39 @@ def test_a_step_in_no_flow_is_told_where_a_flow_is_the_default() -> None:
         "f:6:12: step `b` is in no flow; it runs with `--flow all` only"
     ]
     assert warnings_of(f"name: a, {NOOP}; name: b, {NOOP}", flows % "") == []
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("retry: {max_attempts: 2, delay: 1h}", "pauses 1h before it is tried again"),
+        ("on_error: {action: retry, retry: 2, delay: 10m}", "pauses 10m before it is tried again"),
+        ("repeat: {until: p > 1, interval: 20m}", "pauses 20m between two rounds"),
+        ("retry: {max_attempts: 2, delay: 9m}, repeat: {until: p > 1, interval: 9m, max: 2}", None),
+        ("repeat: {until: p > 1, interval: 20m, max: 1}", None),
+        ("retry: 0", None),
+        (None, "pauses 1h before it is tried again"),
+    ],
+)
+def test_a_pause_that_the_run_does_not_outlive_is_told(step: str | None, told: str | None) -> None:
+    """Of a step, of all steps, and of a sleep: the run would be over by then, whatever was said."""
+    defaults = "" if step is not None else "defaults: {retry: {max_attempts: 2, delay: 1h}}\n"
+    steps = f"name: a, {NOOP}" + ("" if step is None else f", {step}")
+    because = "and the `timeout` of the run is 10m, so it fails then instead"
+
+    found = warnings_of(steps, f"timeout: 10m\n{defaults}")
+
+    assert found == ([] if told is None else [f"f:{4 + (step is None) + 1}:12: step `a` {told}, {because}"])
+    assert warnings_of(steps, defaults) == []
+
+
+def test_a_sleep_that_is_longer_than_it_may_take_is_told() -> None:
+    """Of what is written only: what a template gives is known when it runs."""
+    sleep = "name: a, task: sleep, inputs: {duration: %s}"
+
+    assert warnings_of(f"{sleep % '1h'}, timeout: 5m") == [
+        "f:4:12: step `a` sleeps 1h, longer than its `timeout`, and always fails"
+    ]
+    assert warnings_of(f"{sleep % '1h'}, timeout: 1h") == []
+    assert warnings_of(sleep % "'{{ p }}'", "timeout: 1s\n") == []
+    assert "step `a` pauses 1h, and" in warnings_of(sleep % "1h", "timeout: 1m\n")[0]

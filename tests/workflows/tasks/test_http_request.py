@@ -212,17 +212,31 @@ def test_a_status_decides_about_a_further_attempt(
     assert (ended.code, len(server.seen)) == (0 if attempts == 3 else 1, attempts)
 
 
-def test_a_retry_after_is_waited_for(server: LocalServer, runs: Runs) -> None:
-    """However short the delay of the policy is: the next attempt is due when the server says."""
-    server.answer("/a", Reply(429, b"", (("Retry-After", "3600"),)))
+@pytest.mark.parametrize(
+    ("retry", "top"),
+    [
+        ({"max_attempts": 2, "delay": 0}, ""),
+        ({"max_attempts": 2, "delay": 0, "max_delay": "1m", "on_status": [429]}, ""),
+        ({"max_attempts": 2, "delay": 0, "on_text": "429"}, ""),
+        ({"max_attempts": 2, "delay": 0}, "secrets: [PATH]"),
+        (None, "defaults: {retry: {max_attempts: 2, max_delay: 1m}}"),
+    ],
+)
+def test_a_retry_after_is_waited_for(retry: dict[str, Any] | None, top: str, server: LocalServer, runs: Runs) -> None:
+    """However short the delay of the policy is, and whatever else looks at the failure: the next attempt is due when
+    the server says, be it days later."""
+    server.answer("/a", Reply(429, b"", (("Retry-After", "259200"),)))
 
-    ended = runs.run(step({"url": f"{server.url}/a"}, retry={"max_attempts": 2, "delay": 0}), "--no-wait")
+    ended = runs.run(
+        step({"url": f"{server.url}/a"}, **({} if retry is None else {"retry": retry})), "--no-wait", top=top
+    )
 
     (ask,) = runs.state()["steps"]
     assert ended.code == 7
     assert ask["status"] == "retrying"
+    assert "429 Too Many Requests; it asks not to be tried again for 3d" in ask["error"]["message"]
     due, began = (datetime.fromisoformat(ask[name]) for name in ("next_attempt_at", "started_at"))
-    assert timedelta(hours=1) <= due - began < timedelta(hours=1, minutes=5)
+    assert timedelta(days=3) <= due - began < timedelta(days=3, minutes=5)
 
 
 def test_redirects_are_followed_with_what_they_may_know(server: LocalServer, runs: Runs) -> None:

@@ -75,19 +75,27 @@ def test_a_message_goes_to_the_log(runs: Runs) -> None:
     [
         ({"channel": "pigeon"}, '`channel` must be one of "webhook", "slack", "log", "file", not "pigeon"'),
         ({"channel": "log", "url": "http://a/"}, "`url` is for the channel webhook"),
-        ({"channel": "webhook", "url": "x", "file": "a"}, "`file` is for the channel log or file"),
+        ({"channel": "webhook", "url": "http://x", "file": "a"}, "`file` is for the channel log or file"),
+        ({"channel": "slack"}, "flow.yaml:3:30: task `notify`: `webhook_url` is needed for the channel slack"),
+        ({"channel": "webhook"}, "flow.yaml:3:30: task `notify`: `url` is needed for the channel webhook"),
+        ({"channel": "file"}, "flow.yaml:3:30: task `notify`: `file` is needed for the channel file"),
+        ({"channel": "slack", "url": "http://a"}, "`url` is for the channel webhook; for slack write `webhook_url`"),
+        ({"channel": "slack", "webhook_url": "hooks/x"}, "`webhook_url` must begin with http:// or https:// and name"),
         ({"message": "x"}, "task `notify` needs the input `channel`"),
     ],
 )
 def test_what_no_channel_takes_is_refused_before_anything_runs(inputs: dict[str, Any], told: str, runs: Runs) -> None:
-    """With its position."""
-    assert told in runs.refusal(step(**inputs))
+    """With its position, and once."""
+    refusal = runs.refusal(step(**inputs))
+
+    assert told in refusal
+    assert refusal.count("flow.yaml:") == 1
 
 
 @pytest.mark.parametrize(
     ("inputs", "type", "told"),
     [
-        ({"channel": "slack", "message": "x"}, "ValueError", "`webhook_url` is needed for the channel slack"),
+        ({"channel": "{{{{ 'slack' }}}}"}, "ValueError", "`webhook_url` is needed for the channel slack"),
         ({"channel": "file", "file": "../../../x"}, "OutsideWorkspaceError", "leads out of"),
         ({"channel": "webhook", "url": "{}/nowhere"}, "HTTPStatusError", "answered 404 Not Found"),
     ],

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
+from flujo.kernel.durations import format_duration, parse_duration
 from flujo.kernel.programs import NO_RETRY
 
 from .definitions import Definition, StepDefinition
@@ -26,6 +27,7 @@ def doubts(definition: Definition, places: Mapping[str, Position]) -> Iterator[D
     for step in definition.steps:
         yield from ((places[step.name], message) for message in _of_condition(step))
         yield from ((places[step.name], message) for message in _of_retry(step))
+        yield from ((places[step.name], message) for message in _of_waits(step, definition.timeout_seconds))
     yield from ((places[name], message) for name, message in _never_reached(definition))
     yield from ((places[name], message) for name, message in _side_by_side(definition))
     yield from ((places[name], message) for name, message in _in_no_flow(definition))
@@ -54,6 +56,25 @@ def _of_retry(step: StepDefinition) -> Iterator[str]:
     retry = step.retry
     if retry.max_attempts == 1 and retry != NO_RETRY:
         yield f"the `retry` of step `{step.name}` tries nothing again: say how often, by `max_attempts`"
+
+
+def _of_waits(step: StepDefinition, run_seconds: float | None) -> Iterator[str]:
+    """Yield the pauses of a step that are longer than its run, or the step itself, may take."""
+    pauses: dict[str, float] = {}
+    if step.retry.max_attempts > 1:
+        pauses[" before it is tried again"] = parse_duration(step.retry.delay)
+    if step.repeat is not None and step.repeat.rounds > 1:
+        pauses[" between two rounds"] = step.repeat.seconds
+    slept = step.inputs.get("duration", step.inputs.get("seconds")) if step.task.name == "sleep" else None
+    if slept is not None and not is_template(str(slept)):
+        pauses[""] = parse_duration(slept)
+        if step.timeout_seconds is not None and pauses[""] > step.timeout_seconds:
+            slept = format_duration(pauses[""])
+            yield f"step `{step.name}` sleeps {slept}, longer than its `timeout`, and always fails"
+    for when, seconds in pauses.items():
+        if run_seconds is not None and seconds >= run_seconds:
+            told = f"the `timeout` of the run is {format_duration(run_seconds)}, so it fails then instead"
+            yield f"step `{step.name}` pauses {format_duration(seconds)}{when}, and {told}"
 
 
 def _never_reached(definition: Definition) -> Iterator[tuple[str, str]]:

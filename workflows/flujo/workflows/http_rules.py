@@ -12,6 +12,7 @@ address in between leads nowhere else.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -108,3 +109,10 @@ def _refused_kind(address: Address, private: bool | None) -> str | None:
     if address.is_loopback or address.is_unspecified:
         return "an address of this machine"
     return None if address.is_global and not address.is_multicast else "a private address"
+
+
+def problem_with_url(text: Any) -> str | None:
+    """Return why a text cannot be the URL of a request, as the end of a sentence, as far as its beginning tells."""
+    if not isinstance(text, str) or re.match(r"\s*https?://[^/?#\s]", text, re.IGNORECASE):
+        return None
+    return "must begin with http:// or https:// and name a host"

@@ -74,6 +74,10 @@ class InputReader:
             taken = (key for key in known if key not in wrong)
             spelled = {task.spellings.get(key, key): key for key in taken}
             for each, found in task.check({meant: written[key] for meant, key in spelled.items()}).items():
+                if each not in spelled:  # it is missing, unless a template gives it
+                    if each not in {task.spellings.get(key, key) for key in given}:
+                        self._add(at, f"task `{task.name}`: `{each}` {found}")
+                    continue
                 node = given[spelled[each]][1]
                 told = found if isinstance(found, InText) else InText(found, 0)
                 self._add(self._templates.place(node, told.place), f"`{spelled[each]}` {told.problem}")

@@ -92,7 +92,8 @@ class InText(NamedTuple):
 
 
 Check = Callable[[Mapping[str, Any]], Mapping[str, "str | InText"]]
-"""What says what is wrong with inputs as they are written, by input."""
+"""What says what is wrong with inputs as they are written, by input; one that is not among them is missing, unless a
+template gives it."""
 
 
 class LoopScope:

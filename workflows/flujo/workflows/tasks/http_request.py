@@ -24,7 +24,7 @@ import anyio
 from flujo.kernel.durations import format_duration, parse_duration
 from flujo.kernel.errors import FlujoError
 from flujo.workflows.blocking import may_block
-from flujo.workflows.http_rules import rules_of
+from flujo.workflows.http_rules import problem_with_url, rules_of
 from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.statuses import is_among, status_patterns
 from flujo.workflows.texts import as_text
@@ -46,7 +46,8 @@ MAX_SHOWN = 500
 MAX_SENT = 64 * 1024 * 1024
 """Bytes of a file that is sent: it is held in memory, since a redirect may ask for it once more."""
 
-MAX_RETRY_AFTER = 86_400.0
+MAX_RETRY_AFTER = 365 * 86_400.0
+"""Seconds that a server may ask to be left alone; one that asks for more means for ever."""
 
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -62,7 +63,10 @@ class HTTPStatusError(FlujoError):
 
     def __init__(self, where: str, answer: Answer, body: str, retry_after_seconds: float | None) -> None:
         said = f": {body}" if body else ""
-        super().__init__(f"{where} answered {answer.status} {answer.reason}".rstrip() + said)
+        told = f"{where} answered {answer.status} {answer.reason}".rstrip()
+        if retry_after_seconds:
+            told += f"; it asks not to be tried again for {format_duration(retry_after_seconds)}"
+        super().__init__(told + said)
         self.status = answer.status
         self.retry_after_seconds = retry_after_seconds
 
@@ -119,6 +123,8 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
         found[bodies[1]] = f"does not go with `{bodies[0]}`: a request has one body"
     if not _METHOD.fullmatch(str(inputs.get("method", "GET")).upper()):
         found["method"] = "must be a method such as GET or POST"
+    if (problem := problem_with_url(inputs.get("url"))) is not None:
+        found["url"] = problem
     if isinstance(problem := _problem(partial(status_patterns, inputs.get("ok_status", []))), str):
         found["ok_status"] = problem
     if inputs.get("check") is False and inputs.get("ok_status"):
@@ -152,7 +158,7 @@ async def http_request(call: TaskCall) -> dict[str, Any]:
 
 async def ask(call: TaskCall, given: Mapping[str, Any]) -> dict[str, Any]:
     """Carry out a request that is described by the inputs of `http.request`; raises what that does."""
-    if wrong := _check(given):
+    if wrong := _check({name: value for name, value in given.items() if name != "url"}):  # `_url` shows what it is
         raise ValueError("; ".join(f"`{name}` {problem}" for name, problem in wrong.items()))
     await may_block(lambda _: (import_module("httpx"), tls(given["verify"])))  # a tenth of a second, the first time
     content = None

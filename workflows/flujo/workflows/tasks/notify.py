@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from flujo.workflows.blocking import may_block
+from flujo.workflows.http_rules import problem_with_url
 from flujo.workflows.registry import TaskCall, task
 from flujo.workflows.texts import as_text
 
@@ -33,11 +34,24 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
         return {}
     if channel in _OVER_HTTP and find_spec("httpx") is None:
         return {"channel": f"{channel} needs httpx, which is not installed: pip install 'flujoctl[http]'"}
-    return {
+    found = {
         name: f"is for the channel {' or '.join(each for each, taken in CHANNELS.items() if name in taken)}"
         for name in inputs
         if name not in ("channel", "message", *CHANNELS[channel])
     }
+    if (needed := _NEEDED.get(channel)) is not None:
+        meant = next((name for name in found if name in _NEEDED.values()), None)
+        if needed in inputs:
+            found |= {} if (problem := _problem_with(needed, inputs)) is None else {needed: problem}
+        elif meant is not None:
+            found[meant] += f"; for {channel} write `{needed}`"
+        else:
+            found[needed] = f"is needed for the channel {channel}"
+    return found
+
+
+def _problem_with(needed: str, inputs: Mapping[str, Any]) -> str | None:
+    return None if needed == "file" else problem_with_url(inputs[needed])
 
 
 @task(
@@ -71,10 +85,7 @@ def _check(inputs: Mapping[str, Any]) -> dict[str, str]:
 async def notify(call: TaskCall) -> dict[str, Any]:
     """Send a message; return {channel, status, message}, over HTTP with the status_code as well."""
     channel, message = call.inputs["channel"], as_text(call.inputs["message"])
-    wrong = _check(call.inputs)
-    if (needed := _NEEDED.get(channel)) is not None and needed not in call.inputs:
-        wrong[needed] = f"is needed for the channel {channel}"
-    if wrong:
+    if wrong := _check(call.inputs):
         raise ValueError("; ".join(f"`{name}` {problem}" for name, problem in wrong.items()))
     told = {"channel": channel, "status": "sent", "message": message}
     if channel in _OVER_HTTP:
