@@ -159,5 +159,8 @@ def test_a_variable_is_an_event_of_its_own_and_no_parameter(failed: Path, flujoc
         "run r has a parameter day too, which stays as it was: `flujoctl resume r day=TEXT` replaces that" in told.err
     )
     assert "parameter other" not in told.err
+    assert "no template reads a variable, and run r is of a YAML workflow" in told.err
+    assert "no template" not in flujoctl("set", "r", "day=tue").err
+    assert "no template" not in flujoctl("set", "r", "other=x", "-q").err
     assert json.loads(flujoctl("inspect", "r", "-o", "json").out)["variables"] == {"day": "tue", "other": "x"}
     assert flujoctl("resume", "r", "-q").code == 1

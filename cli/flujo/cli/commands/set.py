@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from flujo.cli.find_run import find_run
 from flujo.cli.inputs import parse_inputs, parse_json
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
+
+if TYPE_CHECKING:
+    from flujo.kernel import WorkflowState
 
 
 @declare("set", formats=("table", "json", "jsonl", "yaml"))
@@ -26,6 +29,8 @@ def command(
 ) -> int:
     """Set variables of a run, each as NAME=TEXT or NAME:=JSON, whether a process runs it or not.
 
+    A workflow in Python reads them with `ctx.variable`; no template of a YAML workflow does, and `set` says so.
+
     The result of a step can be set in a run that no process runs, if the step has not completed; the next resume uses
     it.
     """
@@ -34,18 +39,18 @@ def command(
     if not variables and not given:
         raise click.UsageError("say what to set: NAME=TEXT, NAME:=JSON or --result STEP=JSON")
 
-    async def change() -> tuple[str, list[str]]:
+    async def change() -> tuple[str, WorkflowState]:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
-            inputs = (await runs.inspect(found)).inputs
+            state = await runs.inspect(found)
         async with acting(session.target) as runs:
             for name, value in variables.items():
                 await runs.set_variable(found, name, value, reason=reason, by=session.user)
             for step, result in given.items():
                 await runs.set_output(found, step, result, reason=reason, by=session.user)
-        return found, [name for name in variables if name in inputs]
+        return found, state
 
-    found, also_parameters = run_async(change)
+    found, state = run_async(change)
     if session.output != "table":
         emit({"run_id": found, "variables": sorted(variables), "results": sorted(given)}, session.output)
     elif not session.quiet:
@@ -53,6 +58,12 @@ def command(
             print(f"variable {name} of run {found} is set")
         for step in given:
             print(f"the result of step {step} of run {found} is set")
+    also_parameters = [name for name in variables if name in state.inputs]
+    if len(also_parameters) < len(variables) and state.definition is not None:
+        session.note(
+            f"no template reads a variable, and run {found} is of a YAML workflow: it is recorded and shown, and "
+            f"changes nothing; a step that waits for a value is sent one by `flujoctl signal {found} NAME JSON`"
+        )
     for name in also_parameters:
         session.note(
             f"run {found} has a parameter {name} too, which stays as it was: `flujoctl resume {found} {name}=TEXT` "
