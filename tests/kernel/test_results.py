@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import anyio
 import pytest
 
-from flujo.kernel import Observer, RunCancelled, RunFailed, RunInterrupted, RunNotFoundError
+from flujo.kernel import (
+    Context,
+    Kernel,
+    Observer,
+    RunCancelled,
+    RunFailed,
+    RunInterrupted,
+    RunNotFoundError,
+    workflow,
+)
 from kernel.flows import Flaky, doubling, waiting
 from kernel.harness import Harness
 
@@ -36,3 +48,41 @@ async def test_an_interrupted_run_has_no_result() -> None:
     async with harness.backend() as backend:
         with pytest.raises(RunInterrupted):
             await Observer(backend).result("r")
+
+
+@pytest.mark.parametrize("call", ["result", "wait"])
+@pytest.mark.parametrize("in_step", [True, False], ids=["step", "program"])
+async def test_a_run_that_waits_for_its_own_end_is_told_so(call: str, in_step: bool) -> None:
+    """It would wait for ever, and `explain` would say that it is at work."""
+    opened: list[Kernel] = []
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        async def wait() -> None:
+            await getattr(opened[0], call)(ctx.run_id)
+
+        await (ctx.step(wait) if in_step else wait())
+
+    async with Harness().kernel(program) as kernel:
+        opened.append(kernel)
+        with (
+            anyio.fail_after(30),
+            pytest.raises(RunFailed, match="waiting for run 'r' never ends: it is the run itself"),
+        ):
+            await kernel.run(program, run_id="r")
+
+
+async def test_what_a_step_starts_may_be_waited_for_there() -> None:
+    """Another run, or one that another body waits for."""
+    opened: list[Kernel] = []
+
+    @workflow()
+    async def program(ctx: Context) -> Any:
+        async def other() -> Any:
+            return await opened[0].run(doubling, {"number": 2})
+
+        return await ctx.step(other)
+
+    async with Harness().kernel(program, doubling) as kernel:
+        opened.append(kernel)
+        assert await kernel.run(program) == 4

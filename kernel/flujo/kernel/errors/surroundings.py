@@ -73,17 +73,22 @@ class ForkedProcessError(FlujoError, RuntimeError):
 
 
 class BlockingCallError(FlujoError, RuntimeError):
-    """A call that blocks its thread was made where an event loop runs, which would stand still meanwhile.
+    """A call that blocks its thread was made where an event loop runs, which would stand still meanwhile; or a run
+    waits for its own end, which would never come.
 
-    Await `anyio.to_thread.run_sync(call, …)`, or use the classes that do not block.
+    Await `anyio.to_thread.run_sync(call, …)`, or use the classes that do not block. Let a run be waited for by whoever
+    has started it, or by another run.
     """
 
     reason = "BLOCKING_CALL"
 
-    def __init__(self, call: str) -> None:
+    def __init__(
+        self, call: str, problem: str = "blocks, and an event loop runs in this thread", hints: Sequence[str] = ()
+    ) -> None:
         super().__init__(
-            f"{call} blocks, and an event loop runs in this thread",
-            [
+            f"{call} {problem}",
+            hints
+            or [
                 f"await anyio.to_thread.run_sync({call}, …)",
                 "or use what does not block: flujo.kernel.Observer, flujo.kernel.Kernel",
             ],

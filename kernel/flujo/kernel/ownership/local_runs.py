@@ -7,9 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
+from flujo.kernel.errors import BlockingCallError
+from flujo.kernel.execution.current_attempt import account
+from flujo.kernel.execution.live_run import LiveRun
 from flujo.kernel.journal.requests import is_repeat
 from flujo.kernel.journal.state import WorkflowState
 from flujo.kernel.journal.summaries import RunSummary
+from flujo.kernel.loops import this_task
 from flujo.kernel.store.backend import StateBackend
 from flujo.kernel.store.reading import recorded
 
@@ -64,9 +68,12 @@ class KernelRuns:
 
     async def settled(self, run_id: str) -> WorkflowState | None:
         """Return the state of a run in memory once it has settled, to be read only; None for any other run, and for one
-        that leaves memory in another way."""
+        that leaves memory in another way. Raises BlockingCallError if it is the run itself that asks, in its program or
+        in the body of a step."""
         self.require_here()
         if (run := self._runs.find(run_id)) is not None:
+            if not run.ended.is_set():
+                _require_another(run)
             await run.ended.wait()
             if run.failure is not None:
                 raise run.failure
@@ -86,3 +93,14 @@ class KernelRuns:
             if not run.is_lost:
                 return run.state
         return await recorded(self._backend, run_id, request)
+
+
+def _require_another(run: LiveRun) -> None:
+    """Raise BlockingCallError if this code is the program of a run, or the body of one of its steps."""
+    asking = account()
+    if run.task == this_task() or (asking is not None and asking[0] == run.uid):
+        raise BlockingCallError(
+            f"waiting for run {run.state.run_id!r}",
+            "never ends: it is the run itself that waits",
+            ["let whoever has started it wait, or another run"],
+        )
