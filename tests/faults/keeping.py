@@ -19,7 +19,7 @@ from pathlib import Path
 
 import anyio
 
-from faults.injected import FAULTS, Disk, Fault, Trial
+from faults.injected import FAULTS, Disk, Fault, Trial, stay_in_one_thread
 from faults.victims import opened
 from flujo.backends import open_backend
 from flujo.kernel import Context, Kernel, step, workflow
@@ -233,6 +233,7 @@ def _misnamed(told: Exception | None, fault: Fault) -> list[str]:
 
 def main(folder: Path, scheme: str, verb: str, faults: str) -> None:
     """Print a line for each trial."""
+    stay_in_one_thread()
     folder.mkdir()
     for trial in trials(folder.resolve(), scheme, verb, FAULTS[faults]):
         sys.stdout.write(f"{json.dumps(trial)}\n")
