@@ -248,14 +248,11 @@ REMOTE = [
 ]
 
 
-def test_the_answers_over_a_server_are_the_same(prepared: Path, folder: Path) -> None:
+def test_the_answers_over_a_server_are_the_same(stored: Flujoctl, folder: Path) -> None:
     """So that a script need not know whether there is one."""
-    shutil.copytree(prepared, folder, dirs_exist_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    flujoctl = [sys.executable, "-m", "flujoctl"]
     with subprocess.Popen(
-        [*flujoctl, "serve", "plenty.yaml", "-q", "-o", "json"],
-        env=environment,
+        [sys.executable, "-m", "flujoctl", "serve", "plenty.yaml", "-q", "-o", "json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
@@ -263,12 +260,14 @@ def test_the_answers_over_a_server_are_the_same(prepared: Path, folder: Path) ->
         assert server.stdout is not None
         listening = json.loads(server.stdout.readline())
         check(listening, "answer of serve")
-        for command, arguments in REMOTE:
-            call = [*flujoctl, *arguments, "-o", "json", "--server", listening["address"]]
-            ended = subprocess.run(call, env=environment, cwd=folder, capture_output=True, text=True, check=True)
-            check(json.loads(ended.stdout), f"answer of {command}")
-            assert unlisted(json.loads(ended.stdout), ANSWERS[command]) == []
-        server.terminate()
+        try:
+            for command, arguments in REMOTE:
+                ended = stored(*arguments, "-o", "json", "--server", listening["address"])
+                assert ended.code == 0, ended.err
+                check(json.loads(ended.out), f"answer of {command}")
+                assert unlisted(json.loads(ended.out), ANSWERS[command]) == []
+        finally:
+            server.terminate()
 
 
 def test_every_command_has_its_answer() -> None:
