@@ -485,6 +485,7 @@ def test_a_signal_ends_a_request(server: LocalServer, runs: Runs) -> None:
         ({"url": "http://a/", "auth": {"type": "bearer", "token": "x", "y": 1}}, "`auth` must be {type: bearer"),
         ({"url": "http://a/", "retry": {"max_attempts": 2}}, "`retry` belongs to the step, beside `inputs`"),
         ({"method": "GET"}, "task `http.request` needs the input `url`"),
+        ({"url": "ftp://a/"}, "flow.yaml:3:63: `url` must begin with http:// or https:// and name a host"),
     ],
 )
 def test_a_request_that_cannot_be_meant_is_refused_before_anything_runs(
@@ -504,7 +505,7 @@ def test_statuses_of_a_retry_are_checked(runs: Runs) -> None:
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
-        ({"url": "ftp://a/"}, "`url` must begin with http:// or https:// and name a host"),
+        ({"url": "{{ 'ftp://a/' }}"}, "`url` must begin with http:// or https:// and name a host"),
         ({"url": "{{ 'nowhere' }}"}, "`url` must begin with http:// or https:// and name a host"),
         ({"url": "http://a/", "headers": {"X-A": "hidden\nline"}}, "the header `X-A` has a line break, or another"),
         ({"url": "http://a/", "headers": {"X A": "hidden"}}, "'X A' is not the name of a header"),
