@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flujo.kernel.errors import UntrustedOwnerError
-from flujo.kernel.trust import foreign_owner, require_trusted, set_mode
+from flujo.kernel.trust import foreign_owner, make_own_folder, require_trusted, set_mode
 from other_users import OTHER, give_away, root_only
 
 
@@ -68,3 +68,15 @@ def test_only_a_disk_without_modes_may_refuse_one(tmp_path: Path, monkeypatch: p
             set_mode(tmp_path, 0o700)
     else:
         set_mode(tmp_path, 0o700)
+
+
+def test_a_place_that_takes_no_folders_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As /proc does, whose folder is there and which says that it is not."""
+
+    def takes_none(path: Path, mode: int) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", takes_none)
+
+    with pytest.raises(FileNotFoundError, match="store-kernels"):
+        make_own_folder(tmp_path / "store-kernels", tmp_path)

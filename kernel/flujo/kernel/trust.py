@@ -69,6 +69,8 @@ def _make_folder(folder: Path, mode: int) -> None:
     try:
         folder.mkdir(mode)
     except FileNotFoundError:
+        if folder.parent.is_dir():
+            raise  # a place that takes no folders, such as /proc
         _make_folder(folder.parent, 0o777)
         _make_folder(folder, mode)
     except FileExistsError:
