@@ -228,6 +228,11 @@ def care_of(schema: Any) -> Care:
     )
 
 
+def has_strict(schema: Any) -> bool:
+    """True if some part of a core schema takes no text for what is none, as for a date."""
+    return any(node.get("strict") or (node.get("config") or {}).get("strict") for node in _nodes(schema))
+
+
 def _says_what_is_equal(cls: Any) -> bool:
     """True for a model or a dataclass with an `==` that was written for it, or that leaves fields out."""
     import pydantic

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 from itertools import count
 from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, Strict
 
 from flujo.kernel import Context, workflow
 from flujo.kernel.errors import DeclarationError, InvalidInputError
@@ -51,6 +52,41 @@ def test_a_function_gets_from_the_record_what_its_caller_gave(given: dict[str, A
     assert signature.arguments(recorded) == signature.arguments(given)
     assert signature.arguments(recorded)[1]["amount"] == 4
     assert recorded.keys() == {"customer", "amount", "day", "n"}
+
+
+class Booking(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: date
+    seats: tuple[int, ...]
+    codes: set[UUID]
+
+
+async def book(ctx: Context, booking: Booking, until: Annotated[date, Strict()] = date(2026, 1, 2)) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Booking(day=date(2026, 5, 5), seats=(1, 2), codes={UUID(int=1)}),
+        {"day": "2026-05-05", "seats": [1, 2], "codes": [str(UUID(int=1))]},
+    ],
+    ids=["object", "JSON"],
+)
+def test_a_strict_model_is_an_input_like_any_other(given: Any) -> None:
+    """It takes a text for a date where that is JSON, as what is recorded is, and what comes from a command line."""
+    signature = Signature("book", book)
+
+    recorded = signature.recorded({"booking": given})
+
+    assert signature.arguments(recorded)[1] == {
+        "booking": Booking(day=date(2026, 5, 5), seats=(1, 2), codes={UUID(int=1)}),
+        "until": date(2026, 1, 2),
+    }
+    assert not signature.misfits(recorded)
+    with pytest.raises(InvalidInputError, match=r"booking.day"):
+        signature.recorded({"booking": {"day": "tomorrow", "seats": [1], "codes": []}})
+    with pytest.raises(InvalidInputError, match=r"booking.seats"):
+        signature.recorded({"booking": {"day": "2026-05-05", "seats": ["1"], "codes": []}})
 
 
 def test_a_model_is_taken_whole() -> None:

@@ -12,8 +12,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from flujo.kernel.codecs import Codec, care_of, codec_for, mismatch, require_recordable, to_plain
-from flujo.kernel.errors import DeclarationError, Difference, InvalidInputError, InvalidValueError
+from flujo.kernel.codecs import Codec, care_of, codec_for, has_strict, mismatch, require_recordable, to_plain
+from flujo.kernel.errors import (
+    DeclarationError,
+    Difference,
+    InvalidInputError,
+    InvalidValueError,
+    OutputTooLargeError,
+)
+from flujo.kernel.values import encode
 
 from .annotations import annotation_of
 from .inputs import Inputs
@@ -27,6 +34,7 @@ class Signature:
         self.workflow = workflow
         self._model, self._is_whole = _inputs_model(workflow, function)
         self._care = care_of(self._model.__pydantic_core_schema__)
+        self._is_strict = has_strict(self._model.__pydantic_core_schema__)
         returned = annotation_of(function, "return")
         self.codec: Codec = codec_for(returned, f"the return type of workflow {workflow!r}")
 
@@ -61,7 +69,7 @@ class Signature:
 
     def _mismatch(self, given: BaseModel, written: Inputs) -> tuple[str, str] | None:
         try:
-            found = mismatch(given, self._model.model_validate(written, by_alias=True, by_name=True), self._care)
+            found = mismatch(given, self._read(written), self._care)
         except ValidationError as error:
             return next(iter(_problems(error).items()))
         return None if found is None else (found.path.removeprefix("$."), str(found))
@@ -83,7 +91,7 @@ class Signature:
     def misfits(self, inputs: Inputs) -> Sequence[Difference]:
         """Return how recorded inputs differ from what the function takes now, by name."""
         try:
-            self._model.model_validate(inputs, by_alias=True, by_name=True)
+            self._read(inputs)
         except ValidationError as error:
             return [_difference(name, *what) for name, what in _by_input(error).items()]
         return []
@@ -95,9 +103,28 @@ class Signature:
 
     def _validated(self, inputs: Inputs) -> BaseModel:
         try:
-            return self._model.model_validate(inputs, by_alias=True, by_name=True)
+            return self._read(inputs)
         except ValidationError as error:
             raise InvalidInputError(self.workflow, _problems(error)) from error
+
+    def _read(self, inputs: Inputs) -> BaseModel:
+        """Return the model of inputs, of objects as well as of plain JSON; raises ValidationError.
+
+        A strict model takes a text for a date only where it is told that this is JSON."""
+        try:
+            return self._model.model_validate(inputs, by_alias=True, by_name=True)
+        except ValidationError:
+            if not self._is_strict or (text := _as_json(inputs)) is None:
+                raise
+        return self._model.model_validate_json(text, by_alias=True, by_name=True)
+
+
+def _as_json(inputs: Inputs) -> str | None:
+    """Return the JSON text of inputs; None for what has none."""
+    try:
+        return encode(to_plain(inputs))
+    except (InvalidValueError, OutputTooLargeError):
+        return None
 
 
 def _problems(error: ValidationError) -> dict[str, str]:
