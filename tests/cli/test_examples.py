@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -78,9 +79,15 @@ HERE = [each for examples in EXAMPLES.values() for each in examples if "postgres
 NEEDING_A_SERVER = ("flujoctl ping", "flujoctl workflows", "flujoctl publish", "flujoctl unpublish")
 
 
+OF_A_SHELL = frozenset("|&;<>()$`*?[#~\n")
+"""What a shell makes something of, beside quotes. A line without them is words, as `shlex` finds them too."""
+
+
 @pytest.mark.parametrize("example", HERE)
-def test_an_example_works_as_printed(example: str, world: Path, folder: Path) -> None:
-    """Typed into a shell, in a folder of its own."""
+def test_an_example_works_as_printed(
+    example: str, world: Path, folder: Path, flujoctl: Flujoctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed in a folder of its own: into a shell where that has something to do, or where a server is."""
     shutil.copytree(world, folder, dirs_exist_ok=True)
     paths = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
     environment = {**os.environ, **paths, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -88,11 +95,16 @@ def test_an_example_works_as_printed(example: str, world: Path, folder: Path) ->
         _with_a_server(example, environment, folder)
         return
 
-    ended = subprocess.run(["/bin/sh", "-c", example], env=environment, cwd=folder, capture_output=True, text=True)
+    if OF_A_SHELL.isdisjoint(example) and example.startswith("flujoctl "):
+        monkeypatch.setenv("HOME", str(folder))
+        code, _, said = flujoctl(*shlex.split(example)[1:])
+    else:
+        ended = subprocess.run(["/bin/sh", "-c", example], env=environment, cwd=folder, capture_output=True, text=True)
+        code, said = ended.returncode, ended.stderr
 
     wanted = next((code for start, code in CODES.items() if example.startswith(start)), 0)
-    assert ended.returncode == wanted, ended.stderr
-    assert "error[" not in ended.stderr
+    assert code == wanted, said
+    assert "error[" not in said
 
 
 @contextmanager
