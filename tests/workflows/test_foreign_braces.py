@@ -100,6 +100,7 @@ def test_what_begins_and_does_not_end_is_told_where_it_begins(command: str, told
         (["编译", "сборка", "テスト"], ["step-1", "step-2", "step-3"]),
         (["step-2", "编译"], ["step-2-2"]),
         (["сборка build", "2 x", "."], ["build", "step-2-x", "step-3"]),
+        (["1. fetch", "v1.2 - load"], ["step-1-fetch", "v1.2-load"]),
     ],
 )
 def test_a_name_is_proposed_that_no_other_step_has(names: list[str], proposed: list[str]) -> None:

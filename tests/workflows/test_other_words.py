@@ -38,6 +38,12 @@ def of_a_step(step: str) -> list[str]:
         ("env: {A: [b]}", '`A` in `env` is a list, not a text: ["b"]'),
         ("env: {A: null}", "`A` in `env` is null, not a text"),
         ("dependsOn: [nobody]", "`depends_on: [STEP]`"),
+        ("upstream: [nobody]", "`depends_on: [STEP]`"),
+        ("withItems: [1]", "`for_each: LIST`"),
+        ("retryStrategy: {limit: 3}", "`retry: {max_attempts: N, delay: 5s}`"),
+        ("repeatPolicy: {repeat: true}", "`repeat: {until: EXPRESSION, interval: 10s}`"),
+        ("bash_command: x", "`task: shell` with `inputs: {command: …}`"),
+        ("operator: x", "`task: NAME`"),
     ],
 )
 def test_a_key_of_a_step_by_another_word(key: str, written: str) -> None:
@@ -125,3 +131,32 @@ def test_other_words_are_none_of_those_that_are_used_here() -> None:
         task = Tasks().find(name)
         assert task is not None
         assert not [word for word in words if task.input(word) is not None]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("BashOperator", "`shell`"), ("EmptyOperator", "`noop`"), ("HttpSensor", "`http.request`"), ("email", "`notify`")],
+)
+def test_a_task_by_another_word(name: str, meant: str) -> None:
+    """Those of Airflow as well."""
+    assert f"there is no task `{name}`; it is {meant} here" in of_a_step(f"name: a, task: {name}")
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        ("parameters.msg", "`workflow` has no `parameters`; it has: name, version, file, dir; write `args.NAME` for a"),
+        ("uid", "`workflow` has no `uid`; it has: name, version, file, dir"),
+    ],
+)
+def test_what_a_workflow_has_not_is_told_before_a_run(member: str, told: str) -> None:
+    """Argo's names; it was found out as the step ran."""
+    (found,) = of_a_step(f"name: a, task: echo, inputs: {{message: '{{{{ workflow.{member} }}}}'}}")
+    assert found.startswith(told)
+
+
+def test_the_name_of_a_workflow_by_another_word() -> None:
+    """One error, and none of a name that is missing."""
+    assert problems("dag_id: x\nsteps: [{name: a, task: noop}]\n") == [
+        "the top level has no key `dag_id`; write `name`"
+    ]

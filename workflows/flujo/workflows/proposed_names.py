@@ -13,7 +13,7 @@ def proposed_name(text: str, number: int, taken: Collection[str]) -> str:
     """Return the name of a step that is most like a text and not among those `taken`; `step-N` for one without any
     letter that a name can have, N being the number of the step."""
     latin = "".join(map(_in_ascii, unicodedata.normalize("NFKD", text[:200])))
-    name = re.sub(r"[^A-Za-z0-9_.]+", "-", latin).strip("-.")[:90]
+    name = re.sub(r"[.-]*-[.-]*", "-", re.sub(r"[^A-Za-z0-9_.]+", "-", latin)).strip("-.")[:90]
     if not name or not re.search(r"[A-Za-z0-9]", name):
         name = f"step-{number}"
     elif name[0].isdigit() or name[0] == ".":

@@ -172,6 +172,10 @@ class TemplateChecks:
                 declared = ", ".join([*self.secrets, secret])
                 at = self._place_of(node, "secrets", secret)
                 self._add(at, f"`{secret}` is not among the secrets; write `secrets: [{declared}]` at the top")
+            if root == "workflow" and secret is not None and secret not in WORKFLOW_FIELDS:
+                told = f"`workflow` has no `{secret}`; it has: {', '.join(WORKFLOW_FIELDS)}"
+                way = "; write `args.NAME` for a parameter" if secret in ("parameters", "params", "inputs") else ""
+                self._add(self._place_of(node, "workflow", secret), f"{told}{way}")
         for step in sorted(mentioned.steps):
             if (problem := self._problem_with_step(step, before, name)) is not None:
                 self._add(self._place_of(node, "steps", step), problem)
@@ -245,6 +249,9 @@ _ONLY_IN_LOOPS = (
     "once, before it begins"
 )
 
+
+WORKFLOW_FIELDS = ("name", "version", "file", "dir")
+"""What templates see of `workflow`."""
 
 MAYBE_OF_GO = frozenset({"end", "else", "if", "with", "len", "not", "json", "index", "define", "block"})
 """Names that a template mentions whose braces may be of a Go template: `{{ len .Items }}` reads as `len.Items`."""
