@@ -369,6 +369,34 @@ def test_a_limit_bounds_all_hosts_together(
 
 
 @pytest.mark.parametrize("servers", [2], indirect=True)
+def test_a_slot_that_another_host_holds_ends_a_command_that_does_not_wait(
+    flujoctl: Flujoctl, store: str, servers: list[Serving], folder: Path
+) -> None:
+    """At the first step and at a later one, through either server and without one: nothing happens before the slot is
+    free, and who has it may be at work for hours."""
+    ledger = folder / "ledger"
+    (folder / "slow.yaml").write_text(SLOW.replace("LEDGER", str(ledger)).replace("GO", str(folder / "go")))
+    (folder / "hello.yaml").write_text(HELLO)
+    (folder / "later.yaml").write_text(HELLO.replace("steps:", "steps:\n  - {name: before, task: noop}"))
+    assert flujoctl("limits", "set", "task:shell", "1", "--store", store).code == 0
+    holder = started("slow.yaml", servers[0].address, folder)
+    wait_until(ledger.exists)
+    there, elsewhere = ("--server", servers[1].address), ("--server", servers[0].address)
+
+    codes = [
+        flujoctl("run", f"{name}.yaml", "--id", name, "--no-wait", "-q", *there).code for name in ("hello", "later")
+    ]
+    codes += [flujoctl("watch", name, "--no-wait", "-q", *elsewhere).code for name in ("hello", "later")]
+    codes += [flujoctl("run", "hello.yaml", "--id", "here", "--no-wait", "-q", "--store", store).code]
+    (folder / "go").touch()
+    ended = [flujoctl("wait", name, "-q", *there).code for name in ("hello", "later")]
+    holder.wait(timeout=PATIENCE_SECONDS)
+
+    assert codes == [7] * 5
+    assert ended == [0, 0]
+
+
+@pytest.mark.parametrize("servers", [2], indirect=True)
 def test_a_server_that_is_stopped_lets_its_steps_end(
     flujoctl: Flujoctl, store: str, servers: list[Serving], folder: Path
 ) -> None:
