@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,31 @@ def test_a_run_completes_with_closed_streams(closed: str, folder: Path) -> None:
     assert ended.stdout.startswith("completed  r") != (">&-" in closed.replace("2>&-", ""))
     assert listed.stdout.splitlines()[0] == "r"
     assert listed.stdout.splitlines()[-1].endswith("all sound")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_server_starts_answers_and_drains_with_closed_streams(closed: str, folder: Path) -> None:
+    """As a service manager may start it: its socket is there and answers, and SIGTERM ends it in good order. A run that
+    is at work then is checkpointed for the next server, and counts as nobody's."""
+    os.mkfifo(folder / "begun")
+    (folder / "slow.yaml").write_text(
+        "name: slow\nsteps:\n  - {name: hold, task: shell, inputs: {command: 'echo > ../../../begun; sleep 600'}}\n"
+    )
+    line = f"exec {sys.executable} -m flujoctl serve slow.yaml --grace 1s --listen unix:s.sock {closed}"
+    with subprocess.Popen(line, shell=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        while not (folder / "s.sock").exists():
+            assert server.poll() is None, server.communicate()
+        started = shell("FLUJOCTL run slow --id r --detach --server unix:s.sock", folder)
+        (folder / "begun").read_text()
+        server.terminate()
+        printed = server.communicate(timeout=60)
+
+    assert (started.returncode, started.stdout) == (0, "r\n")
+    assert server.returncode == 0, printed
+    assert b"Traceback" not in b"".join(printed)
+    assert not (folder / "s.sock").exists()
+    (step,) = json.loads(shell("FLUJOCTL inspect r -o json", folder).stdout)["steps"]
+    assert (step["interrupted"], step["interruptions"]) == (True, 0)
 
 
 COMMANDS = {
