@@ -33,6 +33,10 @@ Data goes to stdout and everything else to stderr. Where stderr is a terminal, a
 elsewhere, and with `--no-progress`, every event is a line. `--color`, then `NO_COLOR`, `FORCE_COLOR` (or
 `CLICOLOR_FORCE`), `CLICOLOR=0` and `TERM=dumb` say whether there are colours.
 
+What `list`, `events`, `logs` (without `-f`), `inspect` and `diff` print on a terminal goes through a pager: what
+`FLUJO_PAGER` names, else `PAGER`, else `less`, with `LESS=FRX` unless `LESS` is set, so that what fits on the screen is
+just printed. `--no-pager`, `NO_PAGER`, `PAGER=cat` and an empty value turn it off. In a pipe there is none.
+
 With `-o json` they print what [JSON output](json-output.md) promises. `--time` says how tables and lines show
 instants: by default lists show ages on a terminal and UTC elsewhere, and lines of events the local time of day.
 

@@ -137,6 +137,7 @@ SHARED_OPTIONS = (
         "auto, always or never (default: as NO_COLOR, FORCE_COLOR, CLICOLOR say, or the terminal)",
     ),
     ("--no-progress", "draw nothing in place: plain lines on a terminal, as in a pipe"),
+    ("--no-pager", "print at once what is longer than the screen (default: in PAGER, else in less)"),
     ("-q, --quiet", "show no progress and no notes; list prints ids only"),
     ("-v, --verbose", "show the log; -vv also shows tracebacks"),
     ("-h, --help", "show help and exit"),

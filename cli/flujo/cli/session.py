@@ -53,6 +53,7 @@ class Session:
     time: str | None = None
     color: str | None = None
     no_progress: bool = False
+    no_pager: bool = False
     quiet: bool = False
     verbosity: int = 0
     complete: Callable[[Sequence[click.Parameter]], None] | None = None
@@ -240,6 +241,7 @@ def shared_options(formats: Sequence[str] = FORMATS) -> list[click.Parameter]:
         option("--time", metavar="STYLE", type=click.Choice(TIMES), help=help_of["--time"]),
         option("--color", metavar="WHEN", type=click.Choice(COLOURS), help=help_of["--color"]),
         option("--no-progress", is_flag=True, help=help_of["--no-progress"]),
+        option("--no-pager", is_flag=True, help=help_of["--no-pager"]),
         option("-q", "--quiet", is_flag=True, help=help_of["-q"]),
         option("-v", "--verbose", "verbosity", count=True, help=help_of["-v"]),
     ]

@@ -13,6 +13,7 @@ from flujo.cli.definition_texts import stored_definition
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
+from flujo.cli.pager import paged
 from flujo.cli.session import Session, declare, run_async
 from flujo.cli.target import ServerTarget
 from flujo.kernel import StoredDefinition, StoredRuns, Workflow, WorkflowState
@@ -118,10 +119,11 @@ def _show_texts(session: Session, state: WorkflowState, stored: StoredDefinition
 
 
 def _print_lines(session: Session, lines: Sequence[str]) -> None:
-    colour = session.has_colour
-    for line in map(text.printable, lines):
-        code = COLOURS.get(line[:1]) if colour else None
-        print(line if code is None else f"\x1b[{code}m{line}\x1b[0m")
+    with paged(session):
+        colour = session.has_colour
+        for line in map(text.printable, lines):
+            code = COLOURS.get(line[:1]) if colour else None
+            print(line if code is None else f"\x1b[{code}m{line}\x1b[0m")
 
 
 def _compare(session: Session, one: Told, other: Told) -> int:
@@ -131,10 +133,11 @@ def _compare(session: Session, one: Told, other: Told) -> int:
         names = f"runs {one[0].run_id} and {other[0].run_id}"
         if not found:
             print(f"{names} do not differ")
-        for number, each in enumerate(found):
-            between = [""] if number else []
+        lines: list[str] = []
+        for each in found:
             begins = [f"--- {one[0].run_id} {each.step}", f"+++ {other[0].run_id} {each.step}"]
-            _print_lines(session, [*between, *begins, *each.detail.splitlines()])
+            lines += [*([""] if lines else []), *begins, *each.detail.splitlines()]
+        _print_lines(session, lines)
     return 0
 
 

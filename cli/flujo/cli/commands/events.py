@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -10,6 +11,7 @@ from flujo.cli.connect import reading
 from flujo.cli.event_text import event_line, event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit_all
+from flujo.cli.pager import paged
 from flujo.cli.session import Session, declare, run_async
 from flujo.kernel import Event, WorkflowState
 from flujo.kernel.events import to_json_object
@@ -33,13 +35,18 @@ def command(session: Session, run_id: str, after_seq: int) -> int:
             return WorkflowState(run_id=summary.run_id, uid=summary.uid), found
 
     state, found = run_async(read)
+    with paged(session):
+        _show(session, state, found, after_seq)
+    return 0
+
+
+def _show(session: Session, state: WorkflowState, found: Sequence[Event], after_seq: int) -> None:
     if session.output != "table":
         wanted = [event for event in found if event.seq > after_seq]
         emit_all([to_json_object(state.run_id, event) for event in wanted], session.output)
-        return 0
+        return
     for event in found:
         fold(state, event)
         if event.seq > after_seq:
             print(f"{event.seq:>4}  {event_time(event.at, session.time)}  {event_line(event, state)}")
     sys.stdout.flush()
-    return 0

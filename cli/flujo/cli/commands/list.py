@@ -13,6 +13,7 @@ from flujo.cli import text
 from flujo.cli.connect import asking
 from flujo.cli.find_run import every_run
 from flujo.cli.output import emit, emit_all
+from flujo.cli.pager import paged
 from flujo.cli.selecting import RunChoice, choosing
 from flujo.cli.session import Session, declare, is_terminal
 from flujo.kernel.backend import Order
@@ -73,7 +74,8 @@ def command(
         return found, None
 
     found, following = asking(session.target, read)
-    _show(session, found, now)
+    with paged(session):
+        _show(session, found, now)
     if following is not None:
         session.note("there are more runs")
         session.suggest(_following_page(following, choice, order, limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import anyio
@@ -16,6 +16,7 @@ from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.inputs import parse_instant
 from flujo.cli.output import emit
+from flujo.cli.pager import paged
 from flujo.cli.session import Session, declare, harmless, run_async
 from flujo.kernel import Event, StepState, StoredRuns, WorkflowState
 from flujo.kernel.api import LogLine, LogOptions
@@ -59,21 +60,25 @@ def command(
     latest = None if until is None else parse_instant(until, now, "--until")
     show = _Printer(session, prefix=not no_prefix, timestamps=timestamps, printed=(earliest, latest))
 
-    async def read() -> None:
+    async def read() -> tuple[str, Sequence[LogLine]]:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
             part = await runs.read_log(found, step=step, attempt=attempt, tail=tail)
-            show.all(part.lines)
             if follow:
+                show.all(part.lines)
                 wanted = LogOptions(step=step, attempt=attempt, uid=part.uid)
                 await _follow(runs, found, wanted, part.next_offset, show)
+            return found, () if follow else part.lines
 
     try:
-        run_async(read)
+        found, lines = run_async(read)
     except KeyboardInterrupt:
         return failures.INTERRUPTED
+    if not follow:
+        with paged(session):
+            show.all(lines)
     if show.is_untouched and session.output == "table":
-        session.note("nothing of this has been printed; `flujoctl events` shows what is recorded")
+        session.note(f"nothing of this has been printed; `flujoctl events {found}` shows what is recorded")
     return 0
 
 
@@ -118,7 +123,6 @@ class _Printer:
         self._prefix, self._timestamps = prefix, timestamps
         self._time = session.time
         self.is_untouched = True
-        self._is_terminal = sys.stdout.isatty()
 
     def all(self, lines: Iterable[LogLine]) -> None:
         """Print some lines; they are there once this returns."""
@@ -141,7 +145,7 @@ class _Printer:
 
     def _text(self, line: LogLine) -> str:
         text = line.text
-        if self._is_terminal:
+        if sys.stdout.isatty():
             text = harmless(text.rstrip("\r").rpartition("\r")[2])  # a bar that was drawn over and over: its end
         if line.step is None:
             return text
