@@ -154,13 +154,14 @@ def of_server(address: str, version: str, ours: str, skew_seconds: float) -> Ite
         yield Finding("clock", Verdict.WARNING, message, "timedatectl status  # on both machines")
 
 
-def of_interrupted(run_ids: Sequence[str], is_all: bool) -> Finding:
-    """Judge the unfinished runs that no process runs."""
+def of_interrupted(run_ids: Sequence[str], is_all: bool, way_on: str | None = None) -> Finding:
+    """Judge the unfinished runs that no process runs; `way_on` is the command that goes on with the first one, unless
+    it is a plain resume."""
     if not run_ids:
         return _ok("runs", "no run is interrupted")
     number = ("" if is_all else "at least ") + _number(len(run_ids), "unfinished run")
     message = f"{number} that no process runs: {_listed(run_ids)}"
-    return Finding("runs", Verdict.WARNING, message, f"flujoctl resume {quote(run_ids[0])}")
+    return Finding("runs", Verdict.WARNING, message, way_on or f"flujoctl resume {quote(run_ids[0])}")
 
 
 def of_leftovers(processes: Mapping[str, Sequence[int]]) -> Finding:

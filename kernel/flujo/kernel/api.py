@@ -28,7 +28,7 @@ from .errors import (
 )
 from .execution.programs import Result_co, Workflow
 from .journal.events import Event
-from .journal.explanation import Explanation, Reason, Why, explain, failed_besides
+from .journal.explanation import Explanation, Reason, Why, explain, failed_besides, ways_to_resume
 from .journal.fold import fold
 from .journal.requests import check_request_id
 from .journal.rest import Rest
@@ -122,6 +122,7 @@ __all__ = [
     "failed_besides",
     "result_of",
     "state_as_of",
+    "ways_to_resume",
 ]
 
 

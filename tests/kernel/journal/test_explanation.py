@@ -89,7 +89,8 @@ CASES: list[tuple[list[Fact], dict[str, Any], list[tuple[Why, str | None, int | 
         [RunPaused("StateIncompatible", differences=[("a", "misfit", "it is odd"), ("b", "removed", "gone")])], {},
         [(Why.PAUSED, None, None,
           "it is paused: its program has changed and contradicts what is recorded: a: it is odd, and 1 more",
-          ["flujoctl diff r  # shows what differs, and what helps", FLUJO_RESUME])],
+          ["flujoctl diff r  # shows what differs, and what helps",
+           "flujoctl resume r --from-step a  # run that step and all later ones again"])],
     ),
     ([], {"unowned": True}, [(Why.INTERRUPTED, None, None, "no process runs it", [FLUJO_RESUME])]),
     (

@@ -21,6 +21,7 @@ from flujo.cli.command_index import VERSION
 from flujo.cli.connect import connected
 from flujo.cli.diagnosis import Finding, Verdict
 from flujo.cli.failures import EXIT_CODES
+from flujo.cli.going_on import that_work
 from flujo.cli.maintenance import run_interruptible
 from flujo.cli.output import emit, emit_all
 from flujo.cli.repetition import Repetition, find_repetition
@@ -91,7 +92,7 @@ async def _place(session: Session) -> AsyncIterator[Finding]:
         async for finding in _server(target):
             yield finding
         return
-    async for finding in _store(target):
+    async for finding in _store(session, target):
         yield finding
     path = target.workspaces.parent / "server.sock"
     if path.is_socket():
@@ -99,7 +100,7 @@ async def _place(session: Session) -> AsyncIterator[Finding]:
             yield finding
 
 
-async def _store(target: StoreTarget) -> AsyncIterator[Finding]:
+async def _store(session: Session, target: StoreTarget) -> AsyncIterator[Finding]:
     now = time.time_ns() // 1000
     path = path_of(target.url)
     try:
@@ -111,7 +112,8 @@ async def _store(target: StoreTarget) -> AsyncIterator[Finding]:
             yield diagnosis.of_clock(now, newest[0].updated_at if newest else None)
             interrupted, is_all = await _interrupted(observer)
             repeating = await _repeating(observer)
-        yield diagnosis.of_interrupted([run.run_id for run in interrupted], is_all)
+            way_on = await _way_on(session, observer, interrupted[0].run_id) if interrupted else None
+        yield diagnosis.of_interrupted([run.run_id for run in interrupted], is_all, way_on)
         yield diagnosis.of_leftovers(
             {run.run_id: pids for run in interrupted if (pids := sorted(processes_of([run.uid])))}
         )
@@ -130,6 +132,13 @@ async def _interrupted(observer: Observer) -> tuple[list[RunSummary], bool]:
     """Return the first unfinished runs that no process runs, and whether those are all."""
     page = await observer.list(statuses=sorted(LIVE), limit=MOST_RUNS)
     return [run for run in page.runs if await observer.is_interrupted(run)], page.next is None
+
+
+async def _way_on(session: Session, observer: Observer, run_id: str) -> str | None:
+    """Return the command that goes on with a run."""
+    with suppress(FlujoError):  # damaged, or of a newer release
+        return that_work(session, await observer.inspect(run_id), [f"flujoctl resume {run_id}"])[0]
+    return None
 
 
 async def _repeating(observer: Observer) -> dict[str, Repetition]:

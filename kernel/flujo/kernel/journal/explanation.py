@@ -13,7 +13,7 @@ from shlex import quote
 from typing import Any, NamedTuple, assert_never
 
 from flujo.kernel.durations import MICROSECONDS, format_duration, format_instant
-from flujo.kernel.errors import ways_on
+from flujo.kernel.errors import StateIncompatibilityError, ways_on
 
 from .plans import loop_of
 from .rest import Rest
@@ -196,8 +196,7 @@ def _finished(state: WorkflowState) -> Reason:
     assert state.error is not None
     where = f"step {state.error.step!r} failed: " if state.error.step else ""
     text = f"it has failed: {where}{state.error.type}: {state.error.message}"
-    file = state.environment.get("workflow_file")
-    commands = [*ways_on(state.run_id, state.error.type, state.error.message, file), f"flujoctl inspect {state.run_id}"]
+    commands = [*ways_to_resume(state), f"flujoctl inspect {state.run_id}"]
     if state.error.step is not None:
         commands.insert(1, f"flujoctl skip {state.run_id} {quote(state.error.step)}")
     return Reason(Why.FINISHED, text, state.error.step, commands=commands)
@@ -210,12 +209,30 @@ def _paused(state: WorkflowState, obstacle: str | None) -> Reason:
     if obstacle is not None:
         text = f"it is paused{_why_paused(state, state.paused_reason)}; {_UNUSABLE}{obstacle}"
         return Reason(Why.PAUSED, text, commands=[f"flujoctl inspect {state.run_id}", _cancel(state)])
-    commands = [_resume(state)]
-    if state.paused_reason == PauseReason.INCOMPATIBLE:
-        commands = [f"flujoctl diff {state.run_id}  # shows what differs, and what helps", *commands]
-    if state.paused_reason == PauseReason.WORKSPACE_GONE:
-        commands = _without_workspace(state)
-    return Reason(Why.PAUSED, f"it is paused{_why_paused(state, state.paused_reason)}", commands=commands)
+    text = f"it is paused{_why_paused(state, state.paused_reason)}"
+    return Reason(Why.PAUSED, text, commands=ways_to_resume(state))
+
+
+def ways_to_resume(state: WorkflowState) -> list[str]:
+    """Return the commands that go on with a run that does not go on by itself, by what is recorded of it."""
+    if state.status is RunStatus.FAILED and state.error is not None:
+        file = state.environment.get("workflow_file")
+        return ways_on(state.run_id, state.error.type, state.error.message, file)
+    if state.status is RunStatus.PAUSED and state.paused_reason == PauseReason.INCOMPATIBLE:
+        return [f"flujoctl diff {state.run_id}  # shows what differs, and what helps", *_despite_differences(state)]
+    if state.status is RunStatus.PAUSED and state.paused_reason == PauseReason.WORKSPACE_GONE:
+        return _without_workspace(state)
+    return [_resume(state)]
+
+
+def _despite_differences(state: WorkflowState) -> list[str]:
+    """Return the gentlest resumes that do not meet the same differences again."""
+    if not state.differences:
+        return [_resume(state)]
+    error = StateIncompatibilityError.recorded(
+        state.run_id, state.differences, has_definition=state.definition is not None
+    )
+    return [each for each in error.hints if each.startswith(f"{_resume(state)} ")][:2]
 
 
 def _without_workspace(state: WorkflowState) -> list[str]:
