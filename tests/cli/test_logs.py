@@ -156,7 +156,7 @@ def test_a_run_that_has_printed_nothing_has_an_empty_log(folder: Path, flujoctl:
     (folder / "silent.yaml").write_text("name: silent\nsteps:\n  - {name: s, task: shell, inputs: {command: 'true'}}\n")
     assert flujoctl("run", "silent.yaml", "--id", "s").code == 0
 
-    said = "nothing of this has been printed; `flujoctl events` shows what is recorded\n"
+    said = "nothing of this has been printed; `flujoctl events s` shows what is recorded\n"
     assert flujoctl("logs", "s") == (0, "", said)
     assert flujoctl("logs", "s", "-q") == (0, "", "")
     assert flujoctl("logs", "s", "-o", "jsonl") == (0, "", "")

@@ -29,6 +29,7 @@ from . import failures, text
 from .connect import acting, reading
 from .display import Display, display_for
 from .follower import Follower, alongside
+from .going_on import that_work
 from .hearing import hearing, show_last_lines, shows_last_lines
 from .interruption import EXIT_CODE, Interruption
 from .output import emit_run
@@ -165,6 +166,7 @@ def tell_failure(session: Session, state: WorkflowState, lines: Sequence[str] | 
             error.hints = ()
         elif (look := where_to_look(state, failed_step_of(state), lines)) is not None:
             error.hints = (look, *error.hints)
+        error.hints = tuple(that_work(session, state, error.hints))
         for line in text.failed_as_well(failed_besides(state)):
             session.note(line)
         return failures.report(error, session, shown=lines if lines and shows_last_lines(session) else ())

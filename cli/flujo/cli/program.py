@@ -124,6 +124,10 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
         after_full_disk(error, ["flujoctl", *arguments])
         after_missing_file(error, ["flujoctl", *arguments])
         after_missing_run(error, arguments, session)
+        if getattr(error, "run_id", None) is not None:
+            from .going_on import after_refusal
+
+            after_refusal(error, session)
         return report(error, session)
 
 

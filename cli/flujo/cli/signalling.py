@@ -11,6 +11,7 @@ from flujo.kernel.api import SIGNALLABLE, RunActedOn
 
 from .connect import acting, reading
 from .failures import UnclearSignalError, UnexpectedSignalError
+from .going_on import that_work
 from .many_runs import Done, act_on_each, ask_all, conclude
 from .nearest import nearest
 from .output import emit, emit_all
@@ -77,7 +78,9 @@ async def _send_each(
             is_paused = (await runs.summary(run_id)).status == RunStatus.PAUSED
             if delivery is not Delivery.STORED and not is_paused:
                 return Sent(signal, delivery, expected)
-            return Sent(signal, Delivery.STORED, expected, (await runs.explain(run_id)).reasons[0])
+            held = (await runs.explain(run_id)).reasons[0]
+            ways = that_work(session, await runs.inspect(run_id), held.commands)
+            return Sent(signal, Delivery.STORED, expected, held._replace(commands=ways))
 
         return await act_on_each(session, run_ids, send)
 

@@ -214,7 +214,9 @@ def _recording(workflow: Workflow, target: str, start_dir: str) -> Workflow:
 
 def _name_among(known: Mapping[str, Workflow], place: str, name: str) -> str:
     """Return the name of the workflow of a module that is meant: the one given, or else that of the only one."""
-    listed = ", ".join(sorted(known)) or "none"
+    if not known:
+        raise SourceError(f"{place} has no workflow", ["write @workflow above the function that is one"])
+    listed = ", ".join(sorted(known))
     if not name:
         if len(known) != 1:
             raise SourceError(f"{place} has these workflows: {listed}; say which one", [f"flujoctl run {place}:NAME"])

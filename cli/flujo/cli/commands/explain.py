@@ -11,6 +11,7 @@ from flujo.cli import text
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.foreground import failed_step_of, where_to_look
+from flujo.cli.going_on import explained
 from flujo.cli.hearing import last_lines, under_heading, where_it_failed
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
@@ -22,17 +23,16 @@ from flujo.kernel import Explanation, RunStatus, Why, WorkflowState
 def command(session: Session, run_id: str) -> int:
     """Say what a run is doing, or why it does not progress, and which commands help."""
 
-    async def explain() -> tuple[Explanation, WorkflowState | None, list[str]]:
+    async def explain() -> tuple[Explanation, WorkflowState, list[str]]:
         async with reading(session.target) as runs:
             found = await find_run(runs, run_id)
             explanation = await runs.explain(found)
-            if session.output != "table":
-                return explanation, None, []
             state = await runs.inspect(found)
-            return explanation, state, await last_lines(runs, state)
+            return explanation, state, await last_lines(runs, state) if session.output == "table" else []
 
     explanation, state, lines = run_async(explain)
-    if state is None:
+    explanation = explained(session, explanation, state)
+    if session.output != "table":
         emit(explanation.to_dict(), session.output)
         return 0
     word = text.coloured(explanation.status.value, colour=session.has_colour)

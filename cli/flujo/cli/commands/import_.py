@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
-from flujo.cli.connect import connected
+from flujo.cli.connect import connected, reading
+from flujo.cli.going_on import that_work
 from flujo.cli.maintenance import run_interruptible, store_or_server, writing
 from flujo.cli.output import emit_all
-from flujo.cli.session import Session, declare
+from flujo.cli.session import Session, declare, run_async
 from flujo.cli.source_files import unreadable
-from flujo.cli.target import ServerTarget
+from flujo.cli.target import ServerTarget, Target
+from flujo.kernel import WorkflowState
 from flujo.kernel.state import FINAL
 from flujo.kernel.transfer import Arrival, Export, Outcome, examine_export, from_json, import_run
 
@@ -46,7 +48,7 @@ def command(session: Session, path: Path) -> int:
 
     arrivals = run_interruptible(bring)
     _show(session, arrivals)
-    _suggest(session, export, arrivals)
+    _suggest(session, export, arrivals, place)
     return 0
 
 
@@ -68,9 +70,18 @@ def _show(session: Session, arrivals: Sequence[Arrival]) -> None:
             print(f"run {arrival.run_id} {_TOLD[arrival.outcome]}")
 
 
-def _suggest(session: Session, export: Export, arrivals: Sequence[Arrival]) -> None:
+def _suggest(session: Session, export: Export, arrivals: Sequence[Arrival], place: Target) -> None:
     summary = export.run.summary
     if export.run.live:
         session.note(f"run {summary.run_id} was running elsewhere when it was exported; a resume here repeats its work")
     rests = summary.status in FINAL or arrivals[-1].outcome is Outcome.GONE_ON
-    session.suggest(f"flujoctl {'inspect' if rests else 'resume'} {summary.run_id}")
+    if rests or session.quiet:
+        session.suggest(f"flujoctl inspect {summary.run_id}")
+        return
+
+    async def read() -> WorkflowState:
+        async with reading(place) as runs:
+            return await runs.inspect(summary.run_id)
+
+    for way in that_work(session, run_async(read), [f"flujoctl resume {summary.run_id}"]):
+        session.suggest(way)

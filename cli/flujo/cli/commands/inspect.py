@@ -7,20 +7,21 @@ from shlex import quote
 
 import click
 
-from flujo.cli import sources, text
+from flujo.cli import text
 from flujo.cli.connect import reading
 from flujo.cli.definition_texts import stored_definition
 from flujo.cli.describing import Surroundings, described, surroundings_of
 from flujo.cli.failures import SourceNotFoundError
 from flujo.cli.find_run import find_run
 from flujo.cli.output import emit, emit_run
+from flujo.cli.pager import paged
 from flujo.cli.repetition import find_repetition
 from flujo.cli.session import Session, declare, is_terminal, run_async
 from flujo.cli.shared_workspaces import note_shared_workspace
 from flujo.kernel import RunStatus, StepState, StoredDefinition, StoredRuns, SystemClock, WorkflowState
 from flujo.kernel.api import state_as_of
 from flujo.kernel.durations import format_instant
-from flujo.kernel.errors import StepNotFoundError, ways_on
+from flujo.kernel.errors import StepNotFoundError
 from flujo.kernel.programs import loop_of
 from flujo.kernel.state import ITEMS, StepStatus
 from flujo.kernel.transitions import summarize
@@ -53,7 +54,9 @@ def command(
     if definition and (step_name is not None or show_outputs):
         raise click.UsageError("--definition shows a text alone; leave --step and --show-outputs out")
     if definition:
-        return _show_definition(session, *run_async(lambda: _read_definition(session, run_id, seq)))
+        read_definition = run_async(lambda: _read_definition(session, run_id, seq))
+        with paged(session):
+            return _show_definition(session, *read_definition)
     if seq is not None:
         state = run_async(lambda: _read_at(session, run_id, seq))
         return _show_past(session, state, step_name, show_outputs)
@@ -65,12 +68,14 @@ def command(
 
     state, around, look = run_async(read)
     is_idle, now = state.unowned, SystemClock().now()
-    if step_name is not None:
-        _show_step(session, state, step_name, now)
-    elif not emit_run(state, session):
-        _show_run(session, state, around, is_idle, now)
-        if show_outputs:
-            _show_outputs(state)
+    with paged(session):
+        if step_name is not None:
+            _show_step(session, state, step_name, now)
+        elif not emit_run(state, session):
+            _show_run(session, state, around, is_idle, now)
+            if show_outputs:
+                _show_outputs(state)
+    if step_name is None and session.output == "table":
         _warn(session, state)
     if look is not None:
         session.suggest(look)
@@ -97,12 +102,13 @@ async def _read_at(session: Session, given: str, seq: int) -> WorkflowState:
 
 def _show_past(session: Session, state: WorkflowState, step_name: str | None, show_outputs: bool) -> int:
     """Show a run as it stood. What is to be typed, and who runs it, is of now, and not shown."""
-    if step_name is not None:
-        _show_step(session, state, step_name, state.updated_at)
-    elif not emit_run(state, session):
-        _show_run(session, state, Surroundings(summarize(state, None, 0)), False, state.updated_at)
-        if show_outputs:
-            _show_outputs(state)
+    with paged(session):
+        if step_name is not None:
+            _show_step(session, state, step_name, state.updated_at)
+        elif not emit_run(state, session):
+            _show_run(session, state, Surroundings(summarize(state, None, 0)), False, state.updated_at)
+            if show_outputs:
+                _show_outputs(state)
     session.note(f"as it stood after event {state.seq}, {format_instant(state.updated_at)}")
     return 0
 
@@ -225,8 +231,7 @@ def _suggest(session: Session, state: WorkflowState, is_idle: bool) -> None:
         session.suggest(f"flujoctl signal {state.run_id} {quote(signal)}")
     if is_idle:
         session.note("no process runs this run")
-    if state.status is RunStatus.FAILED and state.error is not None:
-        for command in ways_on(state.run_id, state.error.type, state.error.message, sources.file_of(state)):
-            session.suggest(command)
-    elif is_idle or state.status in (RunStatus.PAUSED, RunStatus.CANCELLED):
-        session.suggest(f"flujoctl resume {state.run_id}")
+    if is_idle or state.status in (RunStatus.FAILED, RunStatus.PAUSED, RunStatus.CANCELLED):
+        from flujo.cli.going_on import suggest_resuming  # what most looks at a run have no need of
+
+        suggest_resuming(session, state)

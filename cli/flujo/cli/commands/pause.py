@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import click
 
-from flujo.cli.connect import acting
+from flujo.cli.connect import acting, reading
+from flujo.cli.going_on import that_work
 from flujo.cli.many_runs import Done, ask_all, conclude
 from flujo.cli.output import emit_all
 from flujo.cli.selecting import Named, Verb, filter_named, naming, runs_named
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import PauseOutcome
+from flujo.kernel import PauseOutcome, WorkflowState
 from flujo.kernel.api import PAUSABLE, RunActedOn
 from flujo.kernel.errors import RunFinishedError
 
@@ -50,9 +51,20 @@ def command(session: Session, named: Named, reason: str | None) -> int:
             print(f"run {run_id} {'is paused' if is_paused else 'was asked to pause'}")
     if outcomes and not named.run_ids:
         session.suggest(f"flujoctl unpause {' '.join([*named.choice.options_but_statuses(), '--status paused'])}")
-    for run_id, _ in outcomes if named.run_ids else ():
-        session.suggest(f"flujoctl unpause {run_id}")
+    for command in _ways_back(session, [run_id for run_id, _ in outcomes]) if named.run_ids else ():
+        session.suggest(command)
     return conclude(session, done, "paused") if any(each.error for each in done) else 0
+
+
+def _ways_back(session: Session, run_ids: Sequence[str]) -> list[str]:
+    """Return the commands that undo a pause."""
+
+    async def read() -> list[WorkflowState]:
+        async with reading(session.target) as runs:
+            return [await runs.inspect(run_id) for run_id in run_ids]
+
+    paused = [] if session.quiet else run_async(read)
+    return [way for state in paused for way in that_work(session, state, [f"flujoctl unpause {state.run_id}"])]
 
 
 def _outcome(run: RunActedOn) -> PauseOutcome:

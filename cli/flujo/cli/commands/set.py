@@ -9,6 +9,7 @@ import click
 
 from flujo.cli.connect import acting, reading
 from flujo.cli.find_run import find_run
+from flujo.cli.going_on import that_work
 from flujo.cli.inputs import parse_inputs, parse_json
 from flujo.cli.output import emit
 from flujo.cli.session import Session, declare, run_async
@@ -70,7 +71,8 @@ def command(
             "replaces that, and names the steps that have used it"
         )
     if given:
-        session.suggest(f"flujoctl resume {found}")
+        for command in that_work(session, state, [f"flujoctl resume {found}"]):
+            session.suggest(command)
     return 0
 
 

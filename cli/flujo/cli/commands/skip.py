@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from flujo.cli.connect import acting
+from flujo.cli.going_on import that_work
 from flujo.cli.inputs import parse_json
 from flujo.cli.many_runs import act_on_each, conclude
 from flujo.cli.output import emit, emit_all
@@ -56,9 +57,13 @@ def command(
             done = await act_on_each(
                 session, found, lambda each: runs.skip(each, step, value, reason=reason, by=session.user)
             )
-        skipped = [each.run_id for each in done if each.error is None]
+            skipped = [each.run_id for each in done if each.error is None]
+            state = await runs.inspect(skipped[0]) if wanted.is_one and skipped and not resume else None
         if not resume:
             _show(session, skipped, step, is_one=wanted.is_one)
+        if state is not None:
+            for command in that_work(session, state, [f"flujoctl resume {state.run_id}"]):
+                session.suggest(command)
         if wanted.is_one:
             if done[0].error is not None:
                 raise done[0].error
@@ -80,6 +85,3 @@ def _show(session: Session, run_ids: list[str], step: str, *, is_one: bool) -> N
     elif not session.quiet:
         for run_id in run_ids:
             print(f"step {step} of run {run_id} is skipped")
-    if is_one:
-        for run_id in run_ids:
-            session.suggest(f"flujoctl resume {run_id}")

@@ -12,9 +12,10 @@ from flujo.cli import failures
 from flujo.cli.connect import reading
 from flujo.cli.find_run import find_run
 from flujo.cli.foreground import conclude, tell_failure
+from flujo.cli.hearing import last_lines
 from flujo.cli.output import emit_all
 from flujo.cli.session import Session, declare, run_async
-from flujo.kernel import StoredRuns, WorkflowState
+from flujo.kernel import RunStatus, StoredRuns, WorkflowState
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import FlujoError, RunInterrupted, WaitTimedOutError
 
@@ -41,23 +42,26 @@ def command(session: Session, run_ids: Sequence[str], wanted: str, timeout: str 
     """
     seconds = None if timeout is None else parse_duration(timeout)
 
-    async def wait() -> list[WorkflowState]:
+    async def wait() -> tuple[list[WorkflowState], set[str]]:
         async with reading(session.target) as runs:
             found = [await find_run(runs, run_id) for run_id in run_ids]
             if wanted == "any":
-                return [await _first_of(runs, found, seconds)]
-            return await _all_of(runs, found, seconds)
+                ended = [await _first_of(runs, found, seconds)]
+            else:
+                ended = await _all_of(runs, found, seconds)
+            failed = [state for state in ended if state.status is RunStatus.FAILED]
+            return ended, {state.run_id for state in failed if not await last_lines(runs, state)}
 
     try:
-        states = run_async(wait)
+        states, silent = run_async(wait)
     except KeyboardInterrupt:
         session.note("stopped waiting; the run is not affected")
         return failures.INTERRUPTED
     if len(states) > 1 and session.output not in ("table", "name"):
         emit_all([state.to_dict() for state in states], session.output)
-        codes = [tell_failure(session, state) for state in states]
+        codes = [tell_failure(session, state, () if state.run_id in silent else None) for state in states]
     else:
-        codes = [conclude(session, state) for state in states]
+        codes = [conclude(session, state, () if state.run_id in silent else None) for state in states]
     return next((code for code in codes if code), 0)
 
 

@@ -18,6 +18,7 @@ from flujo.cli.event_text import event_line, event_time
 from flujo.cli.find_run import find_run
 from flujo.cli.follower import Follower, alongside
 from flujo.cli.foreground import failed_step_of, signal_command, where_to_look
+from flujo.cli.going_on import suggest_resuming, that_work
 from flujo.cli.hearing import hearing, last_lines
 from flujo.cli.inputs import parse_labels
 from flujo.cli.output import emit
@@ -150,12 +151,14 @@ async def _watch(session: Session, runs: StoredRuns, run_id: str, after_seq: int
         try:
             while not await is_unowned():  # noqa: ASYNC110
                 await anyio.sleep(LOOK_SECONDS)  # the release of a lock notifies no process
+            state = await runs.inspect(run_id)
         except RunNotFoundError:
             return  # the stream of events says it better
         note = display.note if is_live else session.note
         note(f"no process runs run {run_id}; still watching")
         if not session.quiet:
-            note(f"try: {session.addressed(f'flujoctl resume {run_id}')}")
+            for command in that_work(session, state, [f"flujoctl resume {run_id}"]):
+                note(f"try: {session.addressed(command)}")
 
     follower = Follower(runs, run_id, show, announce, after_seq=after_seq)
     try:
@@ -175,7 +178,7 @@ async def _conclude(
     if state.status in LIVE:
         if await is_unowned():
             session.note(f"no process runs run {run_id}")
-            session.suggest(f"flujoctl resume {run_id}")
+            suggest_resuming(session, state)
         return failures.ONLY_WAITS
     try:
         result_of(state)
