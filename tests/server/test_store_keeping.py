@@ -140,12 +140,15 @@ async def test_what_is_no_document_is_refused(folder: Path, address: str, monkey
 
 
 async def test_an_import_that_is_broken_off_stores_nothing(folder: Path, address: str) -> None:
-    """The client goes in the midst of it."""
-    async with both(folder, address) as (kernel, _), stubs(address) as (stub, _):
+    """The client goes when all but the end of the document is sent."""
+    async with both(folder, address) as (kernel, client), stubs(address) as (stub, _):
+        await kernel.run("large", {"size": 1}, run_id="r")
+        document = to_json(await client.export_run("r")).encode().rstrip()
+        await client.delete("r")
         going = anyio.Event()
 
         async def pieces() -> AsyncIterator[pb.ImportRunRequest]:
-            yield pb.ImportRunRequest(chunk=b"{")
+            yield pb.ImportRunRequest(chunk=document[:-1])
             going.set()
             await anyio.sleep_forever()
 

@@ -26,7 +26,11 @@ async def export_in_pieces(kernel: Kernel, request: pb.ExportRunRequest) -> Asyn
 
 
 async def import_out_of_pieces(kernel: Kernel, requests: AsyncIterator[pb.ImportRunRequest]) -> pb.ImportRunResponse:
-    """Store the runs of a document; raises PayloadTooLargeError as soon as it is too long."""
+    """Store the runs of a document; raises PayloadTooLargeError as soon as it is too long.
+
+    The loop ends for a client that has gone as for one that has sent everything
+    (findings/grpc-a-cancelled-upload-ends-like-a-whole-one.sh). The document tells: no shorter part of it is JSON
+    (tests/server/test_store_keeping.py: broken_off)."""
     document = bytearray()
     async for request in requests:
         document += request.chunk
