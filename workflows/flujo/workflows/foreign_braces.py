@@ -14,7 +14,7 @@ from typing import NamedTuple
 WAY_OUT = "braces that are meant for the command itself go between {% raw %} and {% endraw %}"
 
 MAX_SEARCHED = 8_192
-"""Characters of a template that is looked at: one without ends takes a time that grows with their square."""
+"""Characters of a template that is looked at."""
 MAX_SHOWN = 60
 """Characters of braces that a message repeats."""
 
@@ -56,13 +56,19 @@ def told_of_braces(source: str) -> Told | None:
     return None
 
 
-_TAG = re.compile(r"\{%[-+]?\s*(\w+)((?:[^%]|%(?!\}))*)%\}")
-_RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}(.*?)\{%[-+]?\s*endraw\s*[-+]?%\}", re.DOTALL)
+_NAME = re.compile(r"\{%[-+]?\s*(\w+)")
+_RAW = re.compile(r"\{%[-+]?\s*raw\s*[-+]?%\}")
+_ENDRAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 
 
 def _without_raw(source: str) -> str:
     """Return a template without what stands between `{% raw %}` and `{% endraw %}`, all else in its place."""
-    return _RAW.sub(lambda found: " " * len(found[0]), source)
+    parts: list[str] = []
+    place = 0
+    while (opened := _RAW.search(source, place)) and (closed := _ENDRAW.search(source, opened.end())):
+        parts += [source[place : opened.start()], " " * (closed.end() - opened.start())]
+        place = closed.end()
+    return "".join([*parts, source[place:]])
 
 
 _BLOCKS = ("if", "for", "macro", "call", "filter")
@@ -73,7 +79,7 @@ def told_of_blocks(source: str) -> Told | None:
     if len(source) > MAX_SEARCHED:
         return None
     plain = _without_raw(source)
-    if (raw := re.search(r"\{%[-+]?\s*raw\s*[-+]?%\}", plain)) is not None:
+    if (raw := _RAW.search(plain)) is not None:
         return Told("{% raw %} is not closed; write {% endraw %} behind what is meant for the command", raw.start())
     opened: list[tuple[str, str, int]] = []
     for place, name, tag in _tags(plain):
@@ -92,6 +98,11 @@ def told_of_blocks(source: str) -> Told | None:
 
 
 def _tags(source: str) -> Iterator[tuple[int, str, str]]:
-    for found in _TAG.finditer(source):
-        tag = " ".join(found[0].split())
-        yield found.start(), found[1], tag if len(tag) <= MAX_SHOWN else f"{tag[:MAX_SHOWN]}…"
+    """Yield each tag with its place and its name."""
+    place = source.find("{%")
+    while place >= 0 and (end := source.find("%}", place)) >= 0:
+        tag = source[place : end + 2]
+        if (name := _NAME.match(tag)) is not None:
+            shown = " ".join(tag.split())
+            yield place, name[1], shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}…"
+        place = source.find("{%", end + 2)
