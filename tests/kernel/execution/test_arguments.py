@@ -60,6 +60,9 @@ class Truth:
     def __init__(self, value: bool) -> None:
         self.value = value
 
+    def __repr__(self) -> str:  # the name of a test, which is the same in each process
+        return f"<truth {self.value}>"
+
     def tolist(self) -> bool:
         return self.value
 
