@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Flujoctl
+from flujo.cli.hearing import _up_to_own_code
 
 CHECKS = """\
 name: checks
@@ -263,3 +264,28 @@ def test_a_task_of_flujo_shows_its_message_and_no_code_of_ours(flujoctl: Flujoct
     assert "ConnectionError: GET http://127.0.0.1:1/x: cannot connect" in ended.err
     for said in (ended.err, flujoctl("explain", "r").out):
         assert "it failed here:" not in said
+
+
+OURS = '  File "/x/site-packages/flujo/workflows/calls.py", line 1, in call\n    ours()\n'
+PYTHONS = '  File "/usr/lib/python3.11/json/decoder.py", line 2, in decode\n    raise\n'
+INSTALLED = '  File "/x/lib/python3.11/site-packages/httpx/a.py", line 3, in get\n    get()\n'
+OWN = '  File "/home/ada/job.py", line 4, in fetch\n    json.loads(text)\n'
+
+
+@pytest.mark.parametrize(
+    ("traceback", "shown"),
+    [
+        (OWN, OWN),
+        (OURS + OWN + PYTHONS, OURS + OWN),
+        (OURS + OWN + INSTALLED + PYTHONS, OURS + OWN),
+        (OURS, ""),
+        (OURS + PYTHONS, ""),
+        (INSTALLED + "that led to:\n" + OURS, ""),
+        (OURS + INSTALLED, OURS + INSTALLED),
+        ("no frames", "no frames"),
+        ("", ""),
+    ],
+)
+def test_a_traceback_ends_with_the_code_of_whoever_reads_it(traceback: str, shown: str) -> None:
+    """And there is none of what only flujo and Python have done."""
+    assert _up_to_own_code(traceback.splitlines()) == shown.splitlines()

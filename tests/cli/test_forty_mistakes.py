@@ -57,6 +57,8 @@ MISTAKES = [
     Mistake("serve nowhere/at-all.yaml", 3, "there is no file", "flujoctl serve FILE"),
     Mistake("import missing.json", 3, "there is no file 'missing.json'", "ls ."),
     Mistake("diff broken missing.yaml", 3, "there is no file 'missing.yaml'", "flujoctl diff broken "),
+    Mistake("run small.yaml who=x --workspace notes.txt", 2, "'notes.txt' cannot be a folder", "flujoctl run --help"),
+    Mistake("run small.yaml who=x --workspace notes.txt/sub", 2, "notes.txt' is none", "flujoctl run --help"),
     # parameters
     Mistake("run small.yaml who:=Ada", 2, "is not JSON", "text is who=Ada"),
     Mistake("inspect broken --at 99", 2, "run 'broken' has the events 1 to ", "flujoctl events broken"),

@@ -58,11 +58,14 @@ async def _hear(runs: StoredRuns, run_id: str, display: Display) -> None:
         return  # a run that keeps no log, or one that is gone, which the stream of its events says better
 
 
-OF_FLUJO = "/flujo/workflows/"
-"""What is in the path of the code of a task that comes with flujo."""
-
 TRACE_LINES = 6
 """Of a traceback: the last two frames, each with its line of code and what is marked in that."""
+
+_FRAME = '  File "'
+_OF_FLUJO = ("/flujo/workflows/", "/flujo/kernel/")
+_OF_PYTHON = "/lib/python3"
+_INSTALLED = "-packages/"
+"""What is in the paths of code that is not the user's: of flujo, of Python itself, and of what was installed."""
 
 
 async def show_last_lines(session: Session, state: WorkflowState) -> Sequence[str]:
@@ -96,15 +99,30 @@ async def last_lines(runs: StoredRuns, state: WorkflowState, step: str | None = 
 
 
 def where_it_failed(state: WorkflowState) -> list[str]:
-    """Return the end of the traceback of what ended a run, as it is shown; nothing if none is recorded, or if a task
-    that comes with flujo has raised it, whose message says all that can be done."""
+    """Return where in the user's code it was that ended a run, as it is shown; nothing if no traceback is recorded, or
+    only one of a task that comes with flujo, whose message says all that can be done."""
     step = state.steps.get(state.failed_step or "")
     errors = (None if step is None else step.error, state.error)
     details = next((error.details for error in errors if error is not None and error.details), "")
-    if OF_FLUJO in details.rpartition('File "')[2].partition('"')[0]:
-        return []
-    lines = [f"  | {printable(line)}" for line in details.splitlines()[-TRACE_LINES:]]
+    lines = [f"  | {printable(line)}" for line in _up_to_own_code(details.splitlines())[-TRACE_LINES:]]
     return ["it failed here:", *lines] if lines else []
+
+
+def _up_to_own_code(lines: Sequence[str]) -> Sequence[str]:
+    """Return the lines of a traceback up to the last frame of the user's code: what a library does when it is called
+    wrongly helps nobody. Without such a frame they are what they were, or none if it was flujo or Python."""
+    starts = [number for number, line in enumerate(lines) if line.startswith(_FRAME)]
+    paths = [lines[number].removeprefix(_FRAME).partition('"')[0] for number in starts]
+    own = [number for number, path in enumerate(paths) if not (_comes_along(path) or _INSTALLED in path)]
+    if own:
+        return lines[: [*starts, len(lines)][own[-1] + 1]]
+    return [] if paths and _comes_along(paths[-1]) else lines
+
+
+def _comes_along(path: str) -> bool:
+    """True for the path of code that comes with flujo or with Python."""
+    is_of_python = path.startswith("<frozen ") or (_OF_PYTHON in path and _INSTALLED not in path)
+    return is_of_python or any(each in path for each in _OF_FLUJO)
 
 
 def under_heading(state: WorkflowState, lines: Sequence[str]) -> list[str]:

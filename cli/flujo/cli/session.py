@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from . import command_index
-from .usage import ExtraWords
+from .usage import EmptyOption, ExtraWords, refuse_empty_options
 
 if TYPE_CHECKING:
     from .target import StoreTarget, Target
@@ -222,6 +222,8 @@ def shared_options(formats: Sequence[str] = FORMATS) -> list[click.Parameter]:
             session.verbosity += value
         elif parameter.name == "output" and value == WIDE:
             session.output, session.is_wide = "table", True
+        elif value == "":
+            raise EmptyOption(context, parameter)
         elif value:
             setattr(session, str(parameter.name), value)
 
@@ -266,6 +268,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             args = args[:-1]  # the option whose value a shell asks for has none yet, which would end the parsing
+        refuse_empty_options(self, ctx, args)
         ctx.allow_extra_args = True  # they are refused here, in words that say what the command takes
         left = super().parse_args(ctx, args)
         if left and not ctx.resilient_parsing:

@@ -38,6 +38,14 @@ class NotAnInput(click.UsageError):
         self.word = word
 
 
+class EmptyOption(click.BadParameter):
+    """An option is given an empty text, most likely by a variable of a shell that is not set. To take it for no option
+    would be to act on every run where some were meant."""
+
+    def __init__(self, ctx: click.Context, option: click.Parameter) -> None:
+        super().__init__("it is empty: leave it out, or look for a variable of the shell that is", ctx, option)
+
+
 class NoRunsNamed(click.UsageError):
     """A command that acts on runs is given neither an id nor an option that chooses some."""
 
@@ -82,3 +90,18 @@ OTHERS = {
 def usage_code(error: click.ClickException) -> str:
     """Return the code of an error of a command line."""
     return next(code for code, (kind, _) in CODES.items() if isinstance(error, kind))
+
+
+_MAY_BE_EMPTY = ("reason", "comment")
+
+
+def refuse_empty_options(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Raise EmptyOption for the first option of a command line whose value is empty."""
+    if not any(each == "" or each.endswith("=") for each in args):
+        return
+    given, _, found = command.make_parser(ctx).parse_args(list(args))
+    for option in found:
+        value = given.get(str(option.name))
+        is_empty = value == "" or (isinstance(value, list | tuple) and "" in value)
+        if is_empty and isinstance(option, click.Option) and option.name not in _MAY_BE_EMPTY:
+            raise EmptyOption(ctx, option)

@@ -8,6 +8,7 @@ from .store.backend import StateBackend
 from .store.filters import (
     EARLIEST,
     LATEST,
+    WANTED_TEXTS,
     Instant,
     RunQuery,
     check_after_seq,
@@ -17,6 +18,7 @@ from .store.filters import (
     check_order,
     check_statuses,
     check_text,
+    check_wanted,
     run_filter,
 )
 from .store.fleet import FleetLimit, Member, MemberState, SlotRequest, Slots, SlotUse
@@ -57,6 +59,7 @@ __all__ = [
     "LATEST",
     "READ_BYTES",
     "SAME_VALUE",
+    "WANTED_TEXTS",
     "WORKFLOW_KEYS",
     "Capabilities",
     "Change",
@@ -94,6 +97,7 @@ __all__ = [
     "check_order",
     "check_statuses",
     "check_text",
+    "check_wanted",
     "in_the_way_of",
     "is_child",
     "keep_fixed_columns",

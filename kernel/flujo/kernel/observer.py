@@ -49,7 +49,7 @@ from .principals import principal
 from .store.asking import Asked, RequestOptions
 from .store.backend import StateBackend
 from .store.deletion import Deletion
-from .store.filters import RunQuery, check_after_seq, check_limit, check_text
+from .store.filters import RunQuery, check_after_seq, check_limit, check_wanted
 from .store.following import Followed, Following, RunChooser, RunEvent, WatchQuery, check_types
 from .store.listing import RunLists
 from .store.overlaps import ahead_of
@@ -273,7 +273,7 @@ class Observer:
         The slowest steps are told by a sample, the runs that completed last. Raises InvalidDurationError."""
         until = self.clock.now()
         since = until - round(parse_duration(window_seconds) * MICROSECONDS)
-        found = await self.backend.stats(since, workflow=check_text("workflow", workflow) or None)
+        found = await self.backend.stats(since, workflow=check_wanted("workflow", workflow))
         limit = sampled_runs(len(found))
         return Statistics(since, until, [await self._statistics(stats, since, limit) for stats in found])
 

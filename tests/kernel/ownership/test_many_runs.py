@@ -86,6 +86,8 @@ async def test_nobody_acts_on_every_run_by_leaving_the_choice_out() -> None:
         with pytest.raises(InvalidNameError, match="choice of runs"):
             await kernel.cancel_runs()
         with pytest.raises(InvalidNameError, match="choice of runs"):
-            await kernel.cancel_runs(workflow="", labels={})
+            await kernel.cancel_runs(labels={})
+        with pytest.raises(InvalidNameError, match="workflow"):
+            await kernel.cancel_runs(workflow="", statuses=["waiting"])
         with pytest.raises(InvalidNameError, match="completed"):
             await kernel.cancel_runs(statuses=["completed"])

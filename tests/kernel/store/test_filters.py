@@ -9,13 +9,27 @@ import pytest
 
 from flujo.kernel import Order, RunFilter
 from flujo.kernel.errors import InvalidNameError, InvalidValueError
-from flujo.kernel.store.filters import EARLIEST, LATEST, check_instant, check_limit, check_order, run_filter
+from flujo.kernel.store.filters import (
+    EARLIEST,
+    LATEST,
+    WANTED_TEXTS,
+    check_instant,
+    check_limit,
+    check_order,
+    run_filter,
+)
 
 
 def test_nothing_wanted_is_a_filter_that_matches_all() -> None:
-    """An empty text is nothing wanted, too."""
-    assert run_filter() == RunFilter()
-    assert run_filter(workflow="", id_prefix="", failed_step="", parent_run_id="", labels={}) == RunFilter()
+    """No label and no status are nothing wanted, too."""
+    assert run_filter() == run_filter(labels={}, statuses=[]) == RunFilter()
+
+
+@pytest.mark.parametrize("part", WANTED_TEXTS)
+def test_an_empty_text_chooses_no_run(part: str) -> None:
+    """Every run would be chosen where a variable was empty by mistake."""
+    with pytest.raises(InvalidNameError, match=f"{part}.*leaving it out"):
+        run_filter(**{part: ""})  # type: ignore[arg-type]
 
 
 def test_every_part_comes_to_its_place() -> None:

@@ -97,7 +97,6 @@ async def test_what_happens_is_seen_as_it_is_committed() -> None:
         ({"id_prefix": "a-"}, ["a-1", "a-2"]),
         ({"labels": {"team": "x"}}, ["a-2"]),
         ({"labels": {"team": "x", "more": "y"}}, []),
-        ({"workflow": ""}, ["a-1", "a-2", "b-1"]),
         ({"parent_run_id": "a-1"}, []),
         ({"created_before": 1}, []),
         ({"created_from": 1}, ["a-1", "a-2", "b-1"]),

@@ -43,7 +43,8 @@ def test_any_one_part_selects(selection: dict[str, Any], filter: RunFilter) -> N
     [
         ({}, "choice of runs"),
         ({"labels": {}}, "choice of runs"),
-        ({"id_prefix": ""}, "choice of runs"),
+        ({"id_prefix": ""}, "id_prefix"),
+        ({"workflow": "", "statuses": ["failed"]}, "workflow"),
         ({"keep_last": 0}, "keep_last"),
         ({"statuses": ["running"]}, "status to prune by"),
         ({"statuses": ["gone"]}, "run status"),

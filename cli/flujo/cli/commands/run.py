@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,8 @@ def command(
     Start(timeout=timeout)  # before a store is made for nothing
     if is_remote and workspace is not None:
         raise click.UsageError("a server makes the workspaces of its runs; leave --workspace out")
+    if workspace is not None:
+        _require_place(workspace)
     if detach and (resume or not (is_remote or is_shared(session.target))):
         raise click.UsageError(
             "--detach leaves a new run to a server; name one with --server, or a store of several hosts with --store"
@@ -152,6 +155,17 @@ def _require_choice(workflow: Workflow, choice: StepChoice, target: str) -> None
     except StepChoiceError as error:
         error.hints = error.hints or (f"flujoctl graph {quote(target)}  # shows the steps",)
         raise
+
+
+def _require_place(workspace: Path) -> None:
+    """Raise BadParameter for a workspace that is no folder, cannot become one, or in which nobody may write."""
+    nearest = next(each for each in (workspace.absolute(), *workspace.absolute().parents) if each.exists())
+    if not nearest.is_dir():
+        raise click.BadParameter(
+            f"{str(workspace)!r} cannot be a folder: {str(nearest)!r} is none", param_hint="--workspace"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"this user may not write in '{nearest}'", param_hint="--workspace")
 
 
 def _refuse_without_resume(from_step: str | None, override_params: bool) -> None:

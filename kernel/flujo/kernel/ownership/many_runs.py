@@ -29,7 +29,7 @@ from flujo.kernel.journal.summaries import RunSummary
 from flujo.kernel.keys import check_step_name
 from flujo.kernel.store.asking import Asked, RequestOptions
 from flujo.kernel.store.filters import RunQuery, check_limit, check_statuses, check_text, run_filter
-from flujo.kernel.store.records import Page
+from flujo.kernel.store.records import Page, RunFilter
 from flujo.kernel.values import encode_given
 
 from .starting import RunOptions, StartOptions
@@ -71,10 +71,9 @@ class Bulk:
     def of(cls, **options: Unpack[BulkOptions]) -> Bulk:
         """Return the value of some keywords."""
         given: Mapping[str, Any] = options
-        wanted = {name: given[name] for name in RunQuery.__annotations__ if given.get(name)}
-        if not wanted:
+        wanted = {name: given[name] for name in RunQuery.__annotations__ if given.get(name) is not None}
+        if run_filter(**wanted) == RunFilter():
             raise InvalidNameError("choice of runs", "", "give a status, a workflow or another part of a filter")
-        run_filter(**wanted)
         asked = {name: given[name] for name in RequestOptions.__annotations__ if name in given}
         Asked(**asked)
         return cls(

@@ -76,12 +76,12 @@ def run_filter(
     failed_step: str | None = None,
     parent_run_id: str | None = None,
 ) -> RunFilter:
-    """Return what is wanted, as a filter of the port. An empty text is none. Raises InvalidNameError for a status that
-    does not exist and what is no instant, InvalidValueError for what is no text."""
+    """Return what is wanted, as a filter of the port. Raises InvalidNameError for a status that does not exist, an
+    empty text and what is no instant, InvalidValueError for what is no text."""
     return RunFilter(
         statuses=tuple(check_statuses(statuses)),
-        workflow=check_text("workflow", workflow) or None,
-        id_prefix=check_text("id_prefix", id_prefix) or None,
+        workflow=check_wanted("workflow", workflow),
+        id_prefix=check_wanted("id_prefix", id_prefix),
         labels=tuple(sorted(check_labels(labels or {}).items())),  # a page token fits one order only
         created_from=check_instant("created_from", created_from),
         created_before=check_instant("created_before", created_before),
@@ -89,9 +89,21 @@ def run_filter(
         updated_before=check_instant("updated_before", updated_before),
         finished_from=check_instant("finished_from", finished_from),
         finished_before=check_instant("finished_before", finished_before),
-        failed_step=check_text("failed_step", failed_step) or None,
-        parent=check_text("parent_run_id", parent_run_id) or None,
+        failed_step=check_wanted("failed_step", failed_step),
+        parent=check_wanted("parent_run_id", parent_run_id),
     )
+
+
+WANTED_TEXTS = ("workflow", "id_prefix", "failed_step", "parent_run_id")
+"""The parts of a choice of runs that are texts."""
+
+
+def check_wanted(what: str, text: str | None) -> str | None:
+    """Return the text by which runs are chosen, None for all of them. Raises InvalidNameError for an empty one: where a
+    variable was empty by mistake it would choose, and delete, every run; InvalidValueError for what is no text."""
+    if check_text(what, text) == "":
+        raise InvalidNameError(what, "", "a text by which runs are chosen; None, or leaving it out, means all runs")
+    return text
 
 
 def check_instant(what: str, given: Instant | None) -> int | None:

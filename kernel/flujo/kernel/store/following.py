@@ -30,7 +30,7 @@ from flujo.kernel.journal.events import KINDS, Event, EventRow, UnknownFact
 from flujo.kernel.journal.summaries import RunSummary
 
 from .backend import StateBackend
-from .filters import Instant, check_instant, check_labels, check_text
+from .filters import Instant, check_instant, check_labels, check_wanted
 from .records import Change
 from .shared_reading import PAGE, SharedReading
 from .turns import Turns
@@ -143,14 +143,14 @@ class RunChooser(NamedTuple):
         created_before: Instant | None = None,
         parent_run_id: str | None = None,
     ) -> RunChooser:
-        """Return what is wanted; an empty text is none. Raises InvalidNameError, InvalidValueError."""
+        """Return what is wanted. Raises InvalidNameError, InvalidValueError."""
         return cls(
-            check_text("workflow", workflow) or None,
-            check_text("id_prefix", id_prefix) or None,
+            check_wanted("workflow", workflow),
+            check_wanted("id_prefix", id_prefix),
             check_labels(labels or {}),
             check_instant("created_from", created_from),
             check_instant("created_before", created_before),
-            check_text("parent_run_id", parent_run_id) or None,
+            check_wanted("parent_run_id", parent_run_id),
         )
 
     def fits(self, run: Traits) -> bool:

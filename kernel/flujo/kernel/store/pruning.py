@@ -16,7 +16,7 @@ from flujo.kernel.journal.state import FINAL, LIVE, RunStatus
 from flujo.kernel.journal.summaries import RunSummary
 
 from .backend import StateBackend
-from .filters import check_limit, check_statuses, run_filter
+from .filters import check_limit, check_statuses, check_wanted, run_filter
 from .records import RunFilter
 from .retention import BATCH, created_before, settled_before, sparing_last
 
@@ -70,6 +70,8 @@ class Selection:
                 raise InvalidNameError("status to prune by", status, "completed, failed, cancelled or paused")
         if self.keep_last is not None and self.keep_last < 1:
             raise InvalidNameError("keep_last", self.keep_last, "how many to keep of each workflow, from 1")
+        for name in ("workflow", "id_prefix"):
+            check_wanted(name, getattr(self, name))
         if self.older_than_seconds is not None:
             object.__setattr__(self, "older_than_seconds", parse_duration(self.older_than_seconds))
         elif self.keep_last is None and not (self.statuses or self.workflow or self.labels or self.id_prefix):

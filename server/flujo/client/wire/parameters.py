@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from flujo.kernel.api import Asked, Fork, Resumption, Selection, Start
-from flujo.kernel.backend import check_instant, check_labels, check_statuses, check_text
+from flujo.kernel.backend import WANTED_TEXTS, check_instant, check_labels, check_statuses, check_text, check_wanted
 from flujo.kernel.clock import Identifiers, SystemClock
 from flujo.kernel.durations import parse_duration
 from flujo.kernel.errors import InvalidNameError
@@ -67,7 +67,7 @@ def _put(request: Any, name: str, value: Any) -> None:
         case "list":
             getattr(message, field).extend(value)
         case "text":
-            setattr(message, field, check_text(name, value))
+            setattr(message, field, check_wanted(name, value) if name in WANTED_TEXTS else check_text(name, value))
         case _:
             try:
                 setattr(message, field, value)
