@@ -233,14 +233,21 @@ def _with_value(error: click.BadParameter, meant: str, arguments: Sequence[str])
 
 def _without_extra(error: ExtraWords, arguments: Sequence[str]) -> list[str] | None:
     """Return a line without the words that are too much: one may belong to an option, as the step in `logs ID STEP`.
-    What changes something is left alone: more might be meant by the word."""
+    What changes something is left alone, since more might be meant by the word, unless that is an age."""
     command = error.ctx.command if error.ctx is not None else None
-    if command is None or command.name not in _HARMLESS or not set(error.words) <= set(arguments):
+    if command is None or not set(error.words) <= set(arguments):
+        return None
+    if command.name not in _HARMLESS and not all(map(_AGE.fullmatch, error.words)):
         return None
     left = [word for word in arguments if word not in error.words]
     belongs = [words for word in error.words if (words := _with_its_option(command, word))]
     options = {words[0] for words in belongs}
-    return [*left, *chain.from_iterable(belongs)] if len(options) == len(error.words) else left
+    if len(options) == len(error.words):
+        return [*left, *chain.from_iterable(belongs)]
+    return left if command.name in _HARMLESS else None
+
+
+_AGE = re.compile(r"\d+[smhdw]")
 
 
 def _with_its_option(command: click.Command, word: str) -> list[str]:
@@ -253,6 +260,8 @@ def _with_its_option(command: click.Command, word: str) -> list[str]:
         fitting = ("--status",)
     elif word.isdecimal():
         fitting = ("--limit",)
+    elif _AGE.fullmatch(word):
+        fitting = ("--older-than", "--since")
     elif "run_id" in {parameter.name for parameter in command.params}:
         fitting = ("--step",)  # the run is named, so this is no workflow
     else:
