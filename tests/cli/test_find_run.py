@@ -74,6 +74,15 @@ def test_an_abbreviation_that_is_too_short_to_delete_by_says_so(flujoctl: Flujoc
     assert ended.err.splitlines()[1] == "try: type at least 4 characters of an id here, or all of it"
 
 
+@pytest.mark.parametrize("command", ["inspect", "delete", "resume"])
+def test_an_empty_id_names_no_run(flujoctl: Flujoctl, runs: Sequence[str], command: str) -> None:
+    """Although every id begins with it: a variable was not set."""
+    ended = flujoctl(command, "")
+
+    assert ended.code == 3
+    assert ended.err.splitlines()[1] == "try: look for a variable of the shell that is empty"
+
+
 def test_there_is_no_newest_run_in_an_empty_store(flujoctl: Flujoctl, runs: Sequence[str]) -> None:
     """It is told as any run that is not there."""
     assert flujoctl("delete", *runs).code == 0

@@ -44,7 +44,9 @@ async def find_run(runs: StoredRuns, given: str, *, shortest: int = 1) -> str:
         if not found and len(given) >= SHORTEST_ENDING:
             found = await _with_suffix(runs, given)
         if not found:
-            if len(given) < shortest:
+            if not given:
+                missing.hints = ("look for a variable of the shell that is empty", *missing.hints)
+            elif len(given) < shortest:
                 missing.hints = (f"type at least {shortest} characters of an id here, or all of it", *missing.hints)
             if given in ("run", "runs"):
                 missing.hints = ("leave the word out: all commands are about runs", *missing.hints)
