@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Unpack
+
+import anyio
 
 from flujo.kernel import RunHandle, Runs, StoredDefinition, Workflow, WorkflowState
 from flujo.kernel.api import ResumeOptions
-from flujo.kernel.errors import DefinitionError, WorkflowNotFoundError
+from flujo.kernel.errors import DefinitionError, RunActiveError, WorkflowNotFoundError
+from flujo.kernel.owners import note_if_gone
 
 from . import sources
 from .connect import reading
@@ -16,6 +20,11 @@ from .foreground import advance
 from .session import Session
 from .shared_workspaces import note_shared_workspace
 from .target import ServerTarget
+
+LEFTOVERS_SECONDS = 10.0
+"""How long a resume waits for what a killed owner has left: it asks to be ended, and is killed two seconds later."""
+
+LOOK_SECONDS = 0.05
 
 
 async def resume_run(
@@ -40,7 +49,7 @@ async def resume_run(
     options |= {"workflow": workflow, "by": session.user}
 
     async def begin(runs: Runs) -> RunHandle:
-        handle = await runs.resume(run_id, **options)
+        handle = await _once_its_owner_is_gone(session, partial(runs.resume, run_id, **options))
         if workflow is not None and workflow.definition is not None:  # said when it is accepted: a refusal comes first
             file = sources.file_of(state) or "the definition"
             session.note(f"{file} has changed since this run last began; using it as it is now")
@@ -58,6 +67,23 @@ async def resume_run(
         load_definition=load_definition,
         workflows=programs or programs_known_to(session, state),
     )
+
+
+async def _once_its_owner_is_gone(session: Session, resume: Callable[[], Awaitable[RunHandle]]) -> RunHandle:
+    """Resume a run, if its owner was killed as soon as the guardian of that has ended what it had started: whoever
+    types `resume` behind `kill -9` need not know of that moment (tests/acceptance/test_remembered.py)."""
+    deadline = anyio.current_time() + LEFTOVERS_SECONDS
+    is_told = False
+    while True:
+        try:
+            return await resume()
+        except RunActiveError as error:
+            if not (gone := note_if_gone(error.owner)) or anyio.current_time() > deadline:
+                raise
+            if not is_told:
+                session.note(f"waiting for what is left of its owner{gone}")
+                is_told = True
+        await anyio.sleep(LOOK_SECONDS)
 
 
 def programs_known_to(session: Session, state: WorkflowState) -> Sequence[Workflow]:

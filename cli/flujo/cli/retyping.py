@@ -254,6 +254,7 @@ def _with_its_option(command: click.Command, word: str) -> list[str]:
     """Return a word behind the option of a command that it is likely to belong to; nothing if there is none."""
     known = {option for parameter in command.params for option in parameter.opts}
     name, equals, value = word.partition("=")
+    fitting: tuple[str, ...]
     if equals:
         fitting, word = (FILTERS.get(name, ""),), value
     elif word in STATUSES:
