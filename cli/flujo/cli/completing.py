@@ -69,7 +69,7 @@ def _run_ids(ctx: click.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     from .find_run import NEWEST
 
     async def read(runs: StoredRuns) -> Sequence[tuple[str, str]]:
-        page = await runs.list(id_prefix=incomplete, limit=MOST)
+        page = await runs.list(id_prefix=incomplete or None, limit=MOST)
         found = [(run.run_id, f"{run.status} {run.workflow}") for run in page.runs]
         return [(NEWEST, "the newest run"), *found] if incomplete and NEWEST.startswith(incomplete) else found
 
