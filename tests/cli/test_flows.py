@@ -183,7 +183,6 @@ def test_the_same_id_with_another_part_is_another_run(files: Path, flujoctl: Flu
     ("asked", "told"),
     [
         (("--flow", "shipp"), "there is no flow `shipp`; did you mean `ship`?"),
-        (("--flow", ""), "there is no flow ``; there are: all, ship, verify"),
         (("--skip-steps", "chekc"), "there is no step `chekc`; did you mean `check`?"),
         (("--skip-steps", "build,report"), "step `report` is not in flow `verify`, which has: build, check"),
         (("--start-from", "bild"), "there is no step `bild`; did you mean `build`?"),

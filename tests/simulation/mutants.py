@@ -59,8 +59,8 @@ def counts_repeats_across_branches() -> Iterator[None]:
     counts: ContextVar[dict[str, int]] = ContextVar("counts")
     make = Branch.__init__
 
-    def initialize(self: Branch, prefix: str, task: int) -> None:
-        make(self, prefix, task)
+    def initialize(self: Branch, prefix: str, task: int, uid: str = "") -> None:
+        make(self, prefix, task, uid)
         if not prefix:  # the branch a program begins in
             counts.set({})
         self._counts = counts.get()

@@ -42,7 +42,8 @@ async def test_a_command_without_a_file_takes_no_thread(bench: Bench, monkeypatc
     begin = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        begun.append(thread)
+        if thread.name == "flujo-may-block":  # the event loop may begin one of its own at any time
+            begun.append(thread)
         begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)

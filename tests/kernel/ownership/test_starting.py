@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flujo.kernel.errors import RunExistsError
+from flujo.kernel.errors import InvalidNameError, RunExistsError
 from kernel.flows import doubling, waiting
 from kernel.harness import Harness
 
@@ -15,7 +15,7 @@ async def test_a_keyword_that_does_not_exist_is_refused() -> None:
     """A slip such as `runid=` must not start a run under another id."""
     wrong: Any = {"runid": "r"}
     async with Harness().kernel(doubling) as kernel:
-        with pytest.raises(TypeError, match="runid"):
+        with pytest.raises(InvalidNameError, match=r"'runid' .* did you mean 'run_id'"):
             await kernel.start(doubling, **wrong)
         assert await kernel.count() == 0
 

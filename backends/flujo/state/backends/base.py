@@ -108,7 +108,7 @@ class StateBackend(Port):
         arguments.optional_text("pipeline_id", pipeline_id)
         for what, number in (("limit", 0 if limit is None else limit), ("offset", offset)):
             arguments.count(what, number)
-        wanted = run_filter(statuses=[status] if status else [], workflow=pipeline_id)
+        wanted = run_filter(statuses=[status] if status else [], workflow=pipeline_id or None)
         runs = await self._newest(wanted, None if limit is None else offset + limit)
         return [row_of(run) for run in runs[offset:]]
 
